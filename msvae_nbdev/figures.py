@@ -95,7 +95,7 @@ def mosaic(
             picture[top:top + image.shape[0], left:left + image.shape[1]] = panel
     return picture, lefts[:-1] + np.array(widths) / 2, tops[:-1] + np.array(heights) / 2
 
-# %% ../nbs/03_figures.ipynb #f717edf3
+# %% ../nbs/03_figures.ipynb #d15565fa
 def brain_figure(
     volumes: list, # volumes (i, j, k) or (i, j, k, 1)
     labels: list, # one text per volume
@@ -105,13 +105,14 @@ def brain_figure(
     window: tuple | None = (0, 1), # the same for all panels; None: each volume from its minimum to its 99.5 percentile
     overlays: list | None = None, # masks, one per volume or None
     by: str = "column", # 'column': a volume is a column and a plane a row; 'row': the other way round
-    pixel: float | None = None, # millimetres a side; None: as fine as the volume
+    pixel: float | None = None, # millimetres a side; None: as fine as the finest volume
     scale: float = 3.0, # screen pixels per picture pixel
     title: str = "",
 ) -> go.Figure: # one image with labels
     "Volumes side by side in three planes, same slice and window."
     volumes = [np.squeeze(np.asarray(volume, np.float32)) for volume in volumes]
     affines = affine if isinstance(affine, list) else [affine] * len(volumes)
+    pixel = min(nib.affines.voxel_sizes(each).min() for each in affines) if pixel is None else pixel
     if window is None:
         tops = [float(np.percentile(volume, 99.5)) or 1.0 for volume in volumes]
         volumes, window = [(volume - volume.min()) / (top - volume.min() or 1) for volume, top in zip(volumes, tops)], (0, 1)
@@ -130,16 +131,18 @@ def _picture_figure(picture, x, y, columns, rows, scale, title) -> go.Figure:
     height, width = picture.shape[:2]
     figure = go.Figure(go.Image(source=png_uri(picture), hoverinfo="skip"))
     for position, text in zip(x, columns):
-        figure.add_annotation(x=position, y=-1, text=text, showarrow=False, yanchor="bottom")
+        figure.add_annotation(x=position, y=-2 / scale, text=text, showarrow=False, yanchor="bottom")
     for position, text in zip(y, rows):
-        figure.add_annotation(x=-1, y=position, text=text, showarrow=False, xanchor="right")
+        figure.add_annotation(x=-4 / scale, y=position, text=text, showarrow=False, xanchor="right")
     figure.add_annotation(x=0, y=height, text="left is the patient's left", showarrow=False, xanchor="left", yanchor="top",
                           font=dict(size=10, color="#666"))
-    side = 90 + 6 * max(0, max(map(len, rows)) - 10)
-    figure.update_xaxes(visible=False, range=[0, width], constrain="domain")
-    figure.update_yaxes(visible=False, range=[height, 0], scaleanchor="x")
-    figure.update_layout(template="msvae", title=title, margin=dict(l=side, r=10, t=60 if title else 30, b=25),
-                         width=round(width * scale) + side + 10, height=round(height * scale) + (85 if title else 55))
+    left = (14 + 7 * max(map(len, rows))) / scale
+    above, below = 22 / scale, 18 / scale
+    figure.update_xaxes(visible=False, range=[-left, width], constrain="domain")
+    figure.update_yaxes(visible=False, range=[height + below, -above], scaleanchor="x", constrain="domain")
+    top = 40 if title else 5
+    figure.update_layout(template="msvae", title=title, margin=dict(l=5, r=5, t=top, b=5),
+                         width=round((width + left) * scale) + 10, height=round((height + above + below) * scale) + top + 5)
     return figure
 
 # %% ../nbs/03_figures.ipynb #f4866498
