@@ -712,11 +712,12 @@ def _age_distribution(diagnosis: str):
     best = optimize.minimize(miss, (mean, np.log(spread)), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-3, "maxiter": 400})
     return distribution(best.x)
 
-# %% ../nbs/04_phantom.ipynb #7a37bef1
+# %% ../nbs/04_phantom.ipynb #d9f8f926
 def plan_cohort(
     scale: float = 0.01, # of the paper's 3096 patients
     seed: int = 0,
     bias: float = 1.0, # 0: acquisition independent of the class, 1: as in figure 11
+    at_least: int = 3, # patients of each class, however small the scale: one each for training, validation and test
 ) -> pd.DataFrame: # one row per scan: who, when, and how it is taken
     "Who is scanned, and how. A larger scale adds people to a smaller one and changes nobody."
     if not scale > 0:
@@ -725,7 +726,7 @@ def plan_cohort(
         raise MsvaeError(f"bias is {bias:g}: it must lie between 0 (same scanners for all) and 1 (the paper's)")
     rows = []
     for diagnosis, row in TABLE1.iterrows():
-        for number in range(max(1, round(scale * row.patients))):
+        for number in range(max(at_least, round(scale * row.patients))):
             rng = stream(seed, diagnosis, number, "person")
             sex = "F" if rng.uniform() < (0.7 if diagnosis == "ms" else 0.5) else "M"
             age = float(_age_distribution(diagnosis).ppf(rng.uniform()))
@@ -895,7 +896,7 @@ def write_prepared(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{stem}.json").read_text()).get("Truth", {})
 
-# %% ../nbs/04_phantom.ipynb #7d5bfcec
+# %% ../nbs/04_phantom.ipynb #a40579f5
 def simulate(
     out: str | Path, # the folder to write
     scale: float = 0.01, # of the paper's 3096 patients
@@ -905,12 +906,13 @@ def simulate(
     variation: float = 1.0, # 0: template anatomy in random pose, 1: as between people
     prepared: bool = False, # straight to the 40x48x40 layout
     workers: int | None = None, # processes; None: one per core
+    at_least: int = 3, # patients of each class
 ) -> pd.DataFrame: # the truth: one row per scan
     "Simulate a cohort as a raw BIDS dataset, or straight into the prepared layout."
     for name, value in (("disease", disease), ("variation", variation)):
         if not 0 <= value <= 3:
             raise MsvaeError(f"{name} is {value:g}: it must lie between 0 (none) and 3 (1 is as in the literature)")
-    out, plan = Path(out), plan_cohort(scale, seed, bias)
+    out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
     settings = {"scale": scale, "seed": seed, "bias": bias, "disease": disease, "variation": variation}
     _write_description(out, settings, prepared)
     write = write_prepared if prepared else write_raw
