@@ -91,8 +91,8 @@ def figure_html(figure: dict, name: str, first: bool, depth: int) -> str:
     "A plotly figure that draws itself with the one plotly.js of the site, which its page loads before the first figure."
     script = f'<script src="{"../" * depth}_static/plotly.min.js"></script><script>{FIT_FIGURES}</script>' if first else ""
     figure = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    return script + plotly.io.to_html(figure, config={"responsive": True}, include_plotlyjs=False, full_html=False, default_height="450px",
-                                      div_id=name, validate=False)
+    return script + plotly.io.to_html(figure, config={"responsive": True, "displaylogo": False}, include_plotlyjs=False, full_html=False,
+                                      default_height="450px", div_id=name, validate=False)
 
 
 def front_matter(cell) -> str:
