@@ -27,19 +27,19 @@ pio.templates["msvae"] = go.layout.Template(layout=dict(
     xaxis=_AXIS, yaxis=_AXIS, scene=dict(xaxis=_SCENE_AXIS, yaxis=_SCENE_AXIS, zaxis=_SCENE_AXIS),
     margin=dict(l=60, r=20, t=50, b=50), legend=dict(itemsizing="constant"), title=dict(x=0, xanchor="left", font=dict(size=15))))
 
-# %% ../nbs/03_figures.ipynb #6e698e8f
+# %% ../nbs/03_figures.ipynb #f5953b4f
 PLANES = ("axial", "coronal", "sagittal")
 
 
 def plane_images(
     volume: np.ndarray, # (i, j, k)
-    affine: np.ndarray = AFFINE, # (4, 4), voxel index to RAS millimetres
+    affine: np.ndarray | None = None, # (4, 4), voxel index to RAS millimetres; None: the prepared grid's
     at: tuple = (0, -18, 10), # the point to cut at, RAS millimetres; None: the middle of the volume
     planes: tuple = PLANES, # which, and in which order
     pixel: float | None = None, # millimetres a side of the result; None: the smallest voxel side
 ) -> list: # one 2-D array per plane, first axis down, patient's left on the left
     "Cut a volume in the three planes, with square pixels."
-    image = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(volume, np.float32), affine))
+    image = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(volume, np.float32), AFFINE if affine is None else affine))
     data, affine = np.asarray(image.dataobj), image.affine
     zooms = nib.affines.voxel_sizes(affine)
     pixel = zooms.min() if pixel is None else pixel
@@ -95,11 +95,11 @@ def mosaic(
             picture[top:top + image.shape[0], left:left + image.shape[1]] = panel
     return picture, lefts[:-1] + np.array(widths) / 2, tops[:-1] + np.array(heights) / 2
 
-# %% ../nbs/03_figures.ipynb #d15565fa
+# %% ../nbs/03_figures.ipynb #7593fa68
 def brain_figure(
     volumes: list, # volumes (i, j, k) or (i, j, k, 1)
     labels: list, # one text per volume
-    affine: np.ndarray | list = AFFINE, # (4, 4), or one per volume
+    affine: np.ndarray | list | None = None, # (4, 4), or one per volume; None: the prepared grid's
     at: tuple = (0, -18, 10), # where to cut, RAS millimetres; None: the middle of each volume
     planes: tuple = PLANES,
     window: tuple | None = (0, 1), # the same for all panels; None: each volume from its minimum to its 99.5 percentile
@@ -111,7 +111,7 @@ def brain_figure(
 ) -> go.Figure: # one image with labels
     "Volumes side by side in three planes, same slice and window."
     volumes = [np.squeeze(np.asarray(volume, np.float32)) for volume in volumes]
-    affines = affine if isinstance(affine, list) else [affine] * len(volumes)
+    affines = affine if isinstance(affine, list) else [AFFINE if affine is None else affine] * len(volumes)
     pixel = min(nib.affines.voxel_sizes(each).min() for each in affines) if pixel is None else pixel
     if window is None:
         tops = [float(np.percentile(volume, 99.5)) or 1.0 for volume in volumes]

@@ -127,9 +127,9 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
     labels[box][brain > 0.5] = 6
     return labels
 
-# %% ../nbs/04_phantom.ipynb #9ae58680
-LATTICE = 4.0
-LATTICE_SHAPE = (50, 63, 68)
+# %% ../nbs/04_phantom.ipynb #cb5c263c
+LATTICE = 5.0
+LATTICE_SHAPE = (41, 51, 55)
 LATTICE_AFFINE = nib.affines.from_matvec(np.eye(3) * LATTICE, HEAD_ORIGIN)
 DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7)) # smoothness (SD of a Gaussian, mm), amplitude (SD per axis, mm)
 
@@ -137,7 +137,7 @@ DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7)) # smoothness (SD of 
 def random_velocity(
     rng: np.random.Generator,
     variation: float = 1.0, # 0: none, 1: as between people
-) -> np.ndarray: # float32, (3, 50, 63, 68), millimetres per unit time on the lattice
+) -> np.ndarray: # float32, (3, 41, 51, 55), millimetres per unit time on the lattice
     "A smooth random velocity field, the sum of several scales."
     velocity = np.zeros((3, *LATTICE_SHAPE), np.float32)
     for smoothness, amplitude in DEFORMATION_SCALES:
@@ -179,11 +179,11 @@ def upsample(
         coarse = upper
     return coarse
 
-# %% ../nbs/04_phantom.ipynb #9b81574b
+# %% ../nbs/04_phantom.ipynb #7d7b5d6b
 def integrate(
     velocity: np.ndarray, # (3, i, j, k), millimetres per unit time on a lattice of `spacing`
     spacing: float = LATTICE, # millimetres a side
-    steps: int = 5, # squarings: the first step is 1/2**steps of the way
+    steps: int = 4, # squarings: the first step is 1/2**steps of the way
 ) -> np.ndarray: # float32, like `velocity`: displacement in millimetres after unit time
     "The exponential map by scaling and squaring."
     displacement = velocity / np.float32(2**steps)
@@ -203,7 +203,7 @@ def jacobian_determinant(
     gradient = np.stack([np.stack(np.gradient(component, spacing)) for component in displacement])
     return np.linalg.det(np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3))
 
-# %% ../nbs/04_phantom.ipynb #06e453f4
+# %% ../nbs/04_phantom.ipynb #5c629a98
 VENTRICLE_FADE = 12.0 # mm over which the push on the tissue fades
 
 
@@ -217,7 +217,7 @@ def ventricle_target_ml(
 
 
 @lru_cache(1)
-def ventricle_velocity() -> np.ndarray: # float32, (3, 50, 63, 68), unit push: 1 mm at the ventricle's wall
+def ventricle_velocity() -> np.ndarray: # float32, (3, 41, 51, 55), unit push: 1 mm at the ventricle's wall
     "The velocity that narrows the ventricles in the map from subject to template, and so widens them in the subject."
     head = load_head(2)
     ventricle = np.zeros(head.shell.shape, np.float32)
@@ -232,7 +232,7 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 50, 63, 68), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #9e7e3e15
+# %% ../nbs/04_phantom.ipynb #6f3c3c9e
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
@@ -241,15 +241,26 @@ def _ventricle_table() -> tuple:
 
 
 def ventricle_ml(
-    displacement: np.ndarray, # (3, 50, 63, 68), subject to template, millimetres
+    displacement: np.ndarray, # (3, 41, 51, 55), subject to template, millimetres
 ) -> float: # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
+    ventricle, nodes, shape, step = _ventricle_region()
+    moved = [upsample(component[nodes], shape, step) for component in displacement]
+    points = np.indices(shape, dtype=np.float32) + np.stack(moved) / np.float32(2)
+    return float(ndimage.map_coordinates(ventricle, points, order=1, prefilter=False).sum() * 8 / 1000)
+
+
+@lru_cache(1)
+def _ventricle_region() -> tuple:
+    "The part of the 2 mm grid that widened ventricles may reach, resampled to start on a lattice node."
+    low = np.floor((np.array([-60.0, -84, -30]) - HEAD_ORIGIN) / LATTICE).astype(int)
+    high = np.ceil((np.array([60.0, 56, 56]) - HEAD_ORIGIN) / LATTICE).astype(int)
+    affine = nib.affines.from_matvec(np.eye(3) * 2, HEAD_ORIGIN + low * LATTICE)
+    shape = tuple(int(side) for side in (high - low) * LATTICE / 2)
     head = load_head(2)
-    index = np.linalg.inv(LATTICE_AFFINE) @ head.affine
-    index[:3, 3] += index[:3, :3] @ [axis.start for axis in head.box]
-    moved = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], head.ventricle.shape, order=1) / 2 for component in displacement]
-    points = np.indices(head.ventricle.shape, dtype=np.float32) + np.stack(moved)
-    return float(ndimage.map_coordinates(head.ventricle, points, order=1).sum() * 8 / 1000)
+    inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
+    ventricle = resample(head.ventricle, inner, shape, affine)
+    return ventricle, tuple(slice(first, last + 1) for first, last in zip(low, high)), shape, LATTICE / 2
 
 
 def ventricle_push(
@@ -259,7 +270,7 @@ def ventricle_push(
     pushes, log_ml = _ventricle_table()
     return float(interpolate.PchipInterpolator(log_ml, pushes)(np.clip(np.log(target_ml), log_ml[0], log_ml[-1])))
 
-# %% ../nbs/04_phantom.ipynb #25a2bd01
+# %% ../nbs/04_phantom.ipynb #378df550
 def stream(
     seed: int, # of the cohort
     *names, # what the numbers are for: ("ms", 12, "anatomy")
@@ -271,7 +282,7 @@ def stream(
 class Anatomy(NamedTuple):
     "The shape of one brain at one age."
     size: np.ndarray # (3, 3), template millimetres to the person's: global size, proportions, shear
-    displacement: np.ndarray # (3, 50, 63, 68), millimetres, person (before `size`) to template
+    displacement: np.ndarray # (3, 41, 51, 55), millimetres, person (before `size`) to template
     sulci: float # logarithm of how much CSF weighs in a mixed voxel: positive is wide
     ventricle_ml: float # lateral ventricles, of the person
 
@@ -376,7 +387,7 @@ def paint(
         np.maximum(result[here], edge, out=result[here])
     return result
 
-# %% ../nbs/04_phantom.ipynb #0b7acd9e
+# %% ../nbs/04_phantom.ipynb #509bf2be
 def vascular_change(
     rng: np.random.Generator,
     total_ml: float, # of white matter turned bright
@@ -386,8 +397,9 @@ def vascular_change(
     shape = head.brain.shape
     x, y, z = _world(shape, head.affine, [axis.start for axis in head.box])
     field = np.zeros(shape, np.float32)
-    for smoothness, amplitude in ((4.0, 0.35), (1.6, 0.22)):
-        noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), smoothness)
+    for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
+        coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
+        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), shape, step)
         noise = 0.8 * (noise + noise[::-1]) / np.sqrt(2) + 0.6 * noise
         field += amplitude * noise / noise.std()
     horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
@@ -596,11 +608,11 @@ def make_grid(
     matrix = tilt @ directions * voxel
     return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
 
-# %% ../nbs/04_phantom.ipynb #424b4c4a
+# %% ../nbs/04_phantom.ipynb #57f1d36d
 def to_template(
     points: np.ndarray, # (3, ...), scanner millimetres
     pose: np.ndarray, # (4, 4), scanner to head
-    displacement: np.ndarray, # (3, 50, 63, 68), head to template
+    displacement: np.ndarray, # (3, 41, 51, 55), head to template
 ) -> np.ndarray: # (3, ...), MNI millimetres
     "The map from scan to template."
     head = np.tensordot(pose[:3, :3], points, 1) + pose[:3, 3].reshape(3, *[1] * (points.ndim - 1))
@@ -833,7 +845,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #a394b6d2
+# %% ../nbs/04_phantom.ipynb #bd57e150
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -852,9 +864,12 @@ def simulate_prepared(
     inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
     where = np.tensordot(inner[:3, :3], to_template(points, pose, anatomy.displacement), 1) + inner[:3, 3].reshape(3, 1, 1, 1)
     index = np.stack([upsample(component.astype(np.float32), tuple(2 * side for side in SHAPE), 2) for component in where])
-    tissue = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain, bright = (ndimage.map_coordinates(map_, index, order=1, output=np.float32, prefilter=False)
-                             for map_ in (tissue * head.brain, head.brain, changes.bright))
+    at_nodes = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
+    near = upsample(ndimage.maximum_filter(at_nodes, 3), index.shape[1:], 2) > 0
+    picture = paint_signal(head, anatomy, changes, signal, whole=False)
+    tissue, brain, bright = (np.zeros(near.shape, np.float32) for _ in range(3))
+    for map_, result in ((picture * head.brain, tissue), (head.brain, brain), (changes.bright, bright)):
+        result[near] = ndimage.map_coordinates(map_, index[:, near], order=1, output=np.float32, prefilter=False)
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
     person_ml = 8 / 1000 / np.linalg.det(affine[:3, :3])
