@@ -37,7 +37,8 @@ with quiet_stderr():
     import keras
     import tensorflow as tf
 
-# %% ../nbs/07_networks.ipynb #8f3a17eb
+# %% ../nbs/07_networks.ipynb #300b956c
+import numpy as np
 import pandas as pd
 from keras import layers
 
@@ -88,11 +89,12 @@ def build_encoder(
     log_variance = layers.Dense(latent_dim, name="log_variance", **_quiet())(hidden)
     return keras.Model(inputs, [mean, log_variance], name="encoder")
 
-# %% ../nbs/07_networks.ipynb #21b23aad
+# %% ../nbs/07_networks.ipynb #0d42773e
 def build_decoder(
     latent_dim: int, # length of the latent vector
     shape: tuple = SHAPE, # voxels, each side a multiple of 2 ** len(filters)
     filters: tuple = FILTERS, # as in the encoder; here they are taken backwards
+    template: np.ndarray | None = None, # (*shape, 1), in [0, 1], what an untrained decoder shows: the mean of the training scans
 ) -> keras.Model: # (n, latent_dim) -> (n, *shape, 1), in [0, 1]
     "The structural reversal of `build_encoder`: latent vector to 5x6x5x64 to 40x48x40x1."
     bottleneck = (*(side // 2 ** len(filters) for side in shape), filters[-1])
@@ -102,8 +104,12 @@ def build_decoder(
     for count in (*filters[-2::-1], 1):
         features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.LeakyReLU(SLOPE)(features)
-        features = layers.Conv3DTranspose(count, 4, strides=2, padding="same", use_bias=count == 1)(features)
-    return keras.Model(inputs, layers.Activation("sigmoid", name="intensity")(features), name="decoder")
+        features = layers.Conv3DTranspose(count, 4, strides=2, padding="same", use_bias=False)(features)
+    features = layers.EinsumDense("nijkc,cd->nijkd", output_shape=(*shape, 1), bias_axes="ijkd", name="template")(features)
+    decoder = keras.Model(inputs, layers.Activation("sigmoid", name="intensity")(features), name="decoder")
+    show = np.full((*shape, 1), 0.5) if template is None else np.clip(template, 0.01, 0.99)
+    decoder.get_layer("template").set_weights([np.full((1, 1), 0.2), np.log(show / (1 - show))])
+    return decoder
 
 # %% ../nbs/07_networks.ipynb #850de5a3
 def layer_table(

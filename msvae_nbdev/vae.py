@@ -37,11 +37,12 @@ def step_noise(
     key = tf.stack([tf.cast(seed, tf.int64) + 1_000_003 * stream, tf.cast(step, tf.int64)])
     return tf.random.stateless_normal(shape, key)
 
-# %% ../nbs/08_vae.ipynb #50fa58ad
+# %% ../nbs/08_vae.ipynb #3c6b33bb
 class Autoencoder(keras.Model):
     "An encoder and a decoder with the metrics that every objective tracks."
 
     metric_names = ("loss", "reconstruction", "kl")
+    advice = "Lower the learning rate."
 
     def __init__(
         self,
