@@ -432,7 +432,7 @@ def _first_scans(patients: np.ndarray) -> np.ndarray:
     "One scan per patient: scans of one patient are nearer to each other than those of two, and a measure between sets takes that for a difference."
     return np.sort(np.unique(np.asarray(patients), return_index=True)[1])
 
-# %% ../nbs/11_quality.ipynb #394e2349
+# %% ../nbs/11_quality.ipynb #84f4dd2e
 def verdict(
     result: dict, # from `evaluate`
 ) -> str: # a few sentences
@@ -447,6 +447,8 @@ def verdict(
         said.append(f"Sharpness {test['sharpness_ratio']:.2f} of the originals (PCA {pca['sharpness_ratio']:.2f}).")
     else:
         said.append(f"Sharpness {test['sharpness_ratio']:.2f} of the originals; no training scans were given, so there is no PCA to hold it against.")
+    if test["mse"] > 0.98 * result["baseline"].get("mean", {"mse": np.inf})["mse"]:
+        said.append("It reconstructs no better than the mean image: it tells nothing of the scan.")
     if test["artefact"] > ARTEFACT_LIMIT:
         said.append(f"The reconstructions carry a repeating pattern (artefact {test['artefact']:.1f}): a checkerboard, not anatomy.")
     samples = result.get("samples", {})

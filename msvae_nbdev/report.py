@@ -21,35 +21,41 @@ import plotly.graph_objects as go
 from .core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, atomic_path, read_json, read_tsv
 from .figures import brain_figure, load_figures
 
-# %% ../nbs/15_report.ipynb #2a617dbf
+# %% ../nbs/15_report.ipynb #afb42da3
 def describe_data(
-    folder: str | Path | None, # a prepared folder; None or gone: unknown
-) -> tuple: # ('phantom' | 'person' | 'unknown', a sentence)
-    "Whether scans are phantoms, and how that is known."
+    folder: str | Path | None, # a prepared folder; None or gone: nothing is known
+) -> tuple: # ('phantom' | 'mixed' | 'person', a sentence)
+    "Whether scans are phantoms, as far as it is written down."
     if folder is None or not Path(folder).is_dir():
-        return "unknown", f"The prepared folder {folder or ''} is not there, so it cannot be told whether the scans are phantoms: treat them as scans of persons."
-    made_by = set(_generators(Path(folder)))
-    if not made_by:
-        return "unknown", f"{folder} does not say where its scans come from: treat them as scans of persons."
-    if any("simulate" in name for name in made_by):
+        return "person", f"The prepared folder {folder or ''} is not there, so it cannot be told whether the scans are phantoms: treat them as scans of persons."
+    folder = Path(folder)
+    phantoms = [True] if _is_simulated(folder / "dataset_description.json") else _phantom_scans(folder)
+    if phantoms and all(phantoms):
         return "phantom", "The data are PHANTOMS: brains simulated by msvae, no patient is involved, and no number here says anything about people."
-    return "person", "The data are scans of persons."
+    if any(phantoms):
+        return "mixed", f"{sum(phantoms)} of {len(phantoms)} scans are phantoms, simulated by msvae. Of the others no simulator is named as origin: treat them as scans of persons."
+    return "person", "No simulator is named as the origin of these scans: treat them as scans of persons."
 
 
-def _generators(folder: Path, depth: int = 3) -> list: # names
-    "Names of the programs in `GeneratedBy`, and those of the source datasets that can be reached."
-    path = folder / "dataset_description.json"
-    if not path.exists():
-        return []
-    description = read_json(path)
-    made_by = description.get("GeneratedBy") or []
+def _is_simulated(path: Path) -> bool:
+    "Whether a dataset description or a sidecar names simulators, and nothing else, as its makers."
+    made_by = (read_json(path).get("GeneratedBy") or []) if path.exists() else []
     names = [str(entry.get("Name", "")) for entry in (made_by if isinstance(made_by, list) else [made_by]) if isinstance(entry, dict)]
-    for source in description.get("SourceDatasets") or [] if depth else []:
-        place = str(source.get("URL") or source.get("Path") or "") if isinstance(source, dict) else ""
-        place = Path(re.sub("^file://", "", place)) if place else None
-        if place and "://" not in str(place):
-            names += _generators(place if place.is_absolute() else folder / place, depth - 1)
-    return [name for name in names if name]
+    return bool(names) and all(name.startswith("msvae simulate") for name in names)
+
+
+def _phantom_scans(folder: Path) -> list: # one bool per prepared scan
+    "Which scans are phantoms, by their sidecars or their raw datasets."
+    table = read_tsv(folder / "scans.tsv") if (folder / "scans.tsv").exists() else pd.DataFrame(columns=["path"])
+    known, answers = {}, []
+    for row in table[table.path.notna()].to_dict("records"):
+        sidecar = folder / (str(row["path"]).removesuffix(".gz").removesuffix(".nii") + ".json")
+        source = row.get("source")
+        roots = [parent for parent in Path(source).parents if (parent / "dataset_description.json").exists()] if isinstance(source, str) else []
+        if roots and roots[0] not in known:
+            known[roots[0]] = _is_simulated(roots[0] / "dataset_description.json")
+        answers.append(known[roots[0]] if roots else _is_simulated(sidecar))
+    return answers
 
 # %% ../nbs/15_report.ipynb #d6f8478d
 class RunFolder:
@@ -367,7 +373,7 @@ def add_scans(
     return figure.add_scatter3d(x=axes[:, 0], y=axes[:, 1], z=axes[:, 2], mode="markers+text", text=scans.participant_id.astype(str), name=f"scans from elsewhere ({len(scans)})",
                                 marker=dict(symbol="cross", size=6, color="#CC79A7", line=dict(width=1, color="#222")), textfont=dict(size=10))
 
-# %% ../nbs/15_report.ipynb #44f6154e
+# %% ../nbs/15_report.ipynb #ecc48300
 SHOWN_SCANS = 6
 
 
@@ -384,7 +390,11 @@ def _elsewhere(runs: list, folders: list) -> str:
         page += f"<h3>{escape(str(folder))}</h3><p>{escape(about)} {len(dataset)} scans; the first {len(names)} are pictured.</p>"
         page += html_figure(brain_figure(list(volumes), names), "As prepared", "In the model's space and size, 40x48x40 voxels of 4 mm.")
         for run in runs:
-            trained = load_run(run.path)
+            try:
+                trained = load_run(run.path)
+            except MsvaeError as error: # not trained to the end: the page is made all the same, and says so
+                page += f"<p class='missing'>{escape(run.name)}: {escape(str(error))}</p>"
+                continue
             rebuilt, codes = np.asarray(trained.reconstruct(volumes)), np.asarray(trained.encode(dataset.volumes))
             page += html_figure(brain_figure(list(rebuilt), names), "As the model sees them", "Encoded and decoded again.", run.name)
             scans = pd.DataFrame(codes, columns=[f"z_{i}" for i in range(codes.shape[1])])
@@ -501,7 +511,7 @@ def _features(runs: list) -> str:
     "Effects and traversals."
     return _figures(runs, "lda-4", "lda-5", "lda-6", "lda-7", "lda-8", "lda-9") or "".join(run.missing("classify") for run in runs)
 
-# %% ../nbs/15_report.ipynb #b4a5622a
+# %% ../nbs/15_report.ipynb #54d783dd
 def _page(runs: list, sections: dict, encode: list) -> str:
     "Header, table of contents, sections, and the scripts at the end."
     from importlib import metadata
@@ -511,8 +521,7 @@ def _page(runs: list, sections: dict, encode: list) -> str:
     notices = list(dict.fromkeys((run.kind, run.about) for run in runs))
     notices += [(kind, f"Scans from elsewhere, {folder}: {about}") for folder, (kind, about) in ((folder, describe_data(folder)) for folder in encode)]
     if any(kind != "phantom" for kind, _ in notices):
-        holds = "holds" if any(kind == "person" for kind, _ in notices) else "may hold"
-        notices.append(("person", f"This page {holds} pictures and data of persons' brains. Pass it on only as their consent and your ethics approval allow."))
+        notices.append(("person", "This page shows brains that are not known to be phantoms. Pass it on only as the persons' consent and your ethics approval allow."))
     shown = "".join(f"<p class='data {'phantom' if kind == 'phantom' else 'person'}'>{escape(text)}</p>" for kind, text in notices)
     links = "".join(f"<li><a href='#{key}'>{escape(title)}</a></li>" for key, (title, _) in sections.items())
     body = "".join(f"<section id='{key}'><h2>{escape(title)}</h2>{content}</section>" for key, (title, content) in sections.items())
