@@ -82,7 +82,7 @@ def vae_step(self: Introspective, volumes):
     self.kl_level.assign(tf.where(self.step == 0, kl, 0.95 * self.kl_level + 0.05 * kl))
     return loss, reconstruction, kl, kl, kl
 
-# %% ../nbs/09_introvae.ipynb #856323cd
+# %% ../nbs/09_introvae.ipynb #085d563a
 @patch
 def game_step(self: Introspective, volumes):
     "One step of the encoder, then one of the decoder against the updated encoder."
@@ -98,8 +98,8 @@ def game_step(self: Introspective, volumes):
     with tf.GradientTape() as judging:
         judging.watch(images)
         verdict = 0.5 * self.kl_weight * tf.add_n(self.judge(images))
-    gradients = tape.gradient([self.reconstruction_weight * reconstruction, images], self.decoder.trainable_variables,
-                              output_gradients=[tf.ones(()), judging.gradient(verdict, images)])
+    ends = [tf.constant(self.reconstruction_weight), judging.gradient(verdict, images)]
+    gradients = tape.gradient([reconstruction, images], self.decoder.trainable_variables, output_gradients=ends)
     self.decoder_optimizer.apply(gradients, self.decoder.trainable_variables)
     return loss, reconstruction, kl_real, kl_reconstruction, kl_sample
 
