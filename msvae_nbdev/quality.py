@@ -342,19 +342,19 @@ def diversity(
     chosen = np.random.default_rng(seed).permutation(len(first))[:pairs]
     return float(np.mean([1 - ms_ssim(volumes[a][None], volumes[b][None])[0] for a, b in zip(first[chosen], second[chosen])]))
 
-# %% ../nbs/11_quality.ipynb #c63b0a3b
+# %% ../nbs/11_quality.ipynb #05a29c99
 def detail_features(
     volumes: np.ndarray, # (n, i, j, k[, 1]), sides divisible by 4
     window: np.ndarray, # (i, j, k), from `soft_window`
     scales: list | None = None, # of the layers, as returned for the real scans; None: from these volumes
 ) -> tuple: # ((n, features) float32, scales)
     "Three layers of detail inside the window, each of unit variance over the real scans."
-    layers, rest = [], check_volumes(volumes) * window.astype(np.float32)
+    flat, rest, inside = [], check_volumes(volumes) * window.astype(np.float32), (window > 0.01)[None]
     for _ in range(2):
         coarse = _halve(rest)
-        layers.append(rest - coarse.repeat(2, 1).repeat(2, 2).repeat(2, 3))
-        rest = coarse
-    flat = [layer.reshape(len(layer), -1) for layer in [*layers, rest]]
+        flat.append((rest - coarse.repeat(2, 1).repeat(2, 2).repeat(2, 3))[:, inside[0]])
+        rest, inside = coarse, _halve(inside) > 0
+    flat.append(rest[:, inside[0]])
     scales = [float(np.sqrt(layer.var(0).sum())) or 1.0 for layer in flat] if scales is None else scales
     return np.concatenate([layer / scale for layer, scale in zip(flat, scales)], 1), scales
 
@@ -375,7 +375,7 @@ def mmd(
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     "All pairs, through one matrix product: features are many, and a loop over them is slow."
-    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T, 0).astype(np.float64)
+    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0).astype(np.float64)
 
 # %% ../nbs/11_quality.ipynb #6d267dbc
 def score_scans(
