@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LATTICE_AFFINE', 'DEFORMATION_SCALES',
-           'VENTRICLE_FADE', 'PLACES', 'VASCULAR_ML', 'MS_LN_ML', 'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE', 'PROTOCOLS',
-           'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX',
-           'Head', 'load_head', 'random_velocity', 'upsample', 'integrate', 'jacobian_determinant',
+           'VENTRICLE_FADE', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML', 'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE',
+           'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS',
+           'PREPARED_SUFFIX', 'Head', 'load_head', 'random_velocity', 'upsample', 'integrate', 'jacobian_determinant',
            'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy',
            'make_anatomy', 'Lesion', 'lesion_places', 'ms_lesions', 'paint', 'vascular_change', 'Burden', 'make_burden',
            'Changes', 'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose',
@@ -341,28 +341,41 @@ def lesion_places() -> tuple:
     away /= np.maximum(np.linalg.norm(away, axis=0), 1e-3)
     return {name: np.argwhere(where) for name, where in places.items()}, away
 
-# %% ../nbs/04_phantom.ipynb #e90c18ba
+# %% ../nbs/04_phantom.ipynb #8628c988
 def ms_lesions(
     rng: np.random.Generator,
     total_ml: float, # to be reached
 ) -> list: # of `Lesion`
     "Ovoid plaques until their volumes add up."
+    lesions, left = [], total_ml * 1000 * OVERLAP
+    while left > 0: # a few at a time: the first ones are the same whatever the total
+        for lesion in _draw_lesions(rng, 32, max(1.0, (total_ml / 8) ** 0.6)):
+            if left <= 0:
+                break
+            lesions.append(lesion)
+            left -= 4 / 3 * np.pi * lesion.radii.prod()
+    return lesions
+
+
+OVERLAP = 1.25 # plaques overlap and end at the edge of tissue: so much more has to be drawn
+
+
+def _draw_lesions(rng: np.random.Generator, number: int, crowd: float) -> list:
+    "Plaques, larger where they are many."
     head = load_head(2)
     places, away = lesion_places()
-    kinds, odds = list(PLACES), list(PLACES.values())
-    lesions, left = [], total_ml * 1000
-    while left > 0:
-        crowd = max(1.0, (total_ml / 8) ** 0.6)
-        volume = min(np.exp(rng.normal(np.log(25 * crowd), 1.2)), 6000)
-        where = places[kinds[rng.choice(len(kinds), p=odds)]]
-        voxel = where[rng.integers(len(where))]
-        aspect, jitter, spare = rng.uniform(1.2, 2.4), rng.uniform(-1, 1, 3), rng.standard_normal((2, 3))
-        centre = head.affine[:3, :3] @ (voxel + [axis.start for axis in head.box]) + head.affine[:3, 3] + jitter
-        axes = np.linalg.qr(np.column_stack([away[:, *voxel] + 0.25 * spare[0], spare[0], spare[1]]))[0].T
-        radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
-        lesions.append(Lesion(centre, axes, radius * np.array([aspect ** (2 / 3), aspect ** (-1 / 3), aspect ** (-1 / 3)]), rng.uniform(0.65, 1)))
-        left -= volume
-    return lesions
+    volume = np.minimum(np.exp(rng.normal(np.log(25 * crowd), 1.2, number)), 6000)
+    kinds = rng.choice(len(PLACES), number, p=list(PLACES.values()))
+    where = [places[kind] for kind in PLACES]
+    voxel = np.array([where[kind][int(share * len(where[kind]))] for kind, share in zip(kinds, rng.uniform(size=number))])
+    aspect, strength = rng.uniform(1.2, 2.4, number), rng.uniform(0.75, 1, number)
+    centre = nib.affines.apply_affine(head.affine, voxel + [axis.start for axis in head.box]) + rng.uniform(-1, 1, (number, 3))
+    spare = rng.standard_normal((number, 3, 2))
+    long = away[:, voxel[:, 0], voxel[:, 1], voxel[:, 2]].T + 0.25 * spare[..., 0]
+    axes = np.linalg.qr(np.concatenate([long[..., None], spare], 2))[0].transpose(0, 2, 1)
+    radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
+    radii = radius[:, None] * np.stack([aspect ** (2 / 3), aspect ** (-1 / 3), aspect ** (-1 / 3)], 1)
+    return [Lesion(*each) for each in zip(centre, axes, radii, strength)]
 
 
 def paint(
@@ -371,19 +384,25 @@ def paint(
     softness: float = 1.0, # millimetres from full to none at the edge
 ) -> np.ndarray: # float32 on the head's box, 0 to 1
     "Lesions as a map; where two meet, the stronger shows."
-    spacing, start = head.affine[0, 0], np.array([axis.start for axis in head.box])
+    spacing = head.affine[0, 0]
     result = np.zeros(head.brain.shape, np.float32)
-    for lesion in lesions:
-        centre = (lesion.centre - head.affine[:3, 3]) / spacing - start
-        reach = (np.abs(lesion.axes.T) @ lesion.radii + 2 * softness) / spacing
-        low = np.maximum(np.floor(centre - reach).astype(int), 0)
-        high = np.minimum(np.ceil(centre + reach).astype(int) + 1, result.shape)
-        if (low >= high).any():
+    if not lesions:
+        return result
+    centres = (np.array([lesion.centre for lesion in lesions]) - head.affine[:3, 3]) / spacing - [axis.start for axis in head.box]
+    reach = np.array([np.abs(lesion.axes.T) @ lesion.radii for lesion in lesions]) + 2 * softness
+    low = np.maximum(np.floor(centres - reach / spacing).astype(int), 0)
+    high = np.minimum(np.ceil(centres + reach / spacing).astype(int) + 1, result.shape)
+    for lesion, centre, first, last in zip(lesions, centres, low, high):
+        here = tuple(slice(a, b) for a, b in zip(first, last))
+        if any(a >= b for a, b in zip(first, last)):
             continue
-        here = tuple(slice(first, last) for first, last in zip(low, high))
-        offset = np.stack(np.meshgrid(*(np.arange(a, b) - c for a, b, c in zip(low, high, centre)), indexing="ij"), -1) * spacing
-        distance = np.linalg.norm(offset @ lesion.axes.T / lesion.radii, axis=-1)
-        edge = np.clip(0.5 + (1 - distance) * lesion.radii.min() / softness, 0, 1) * lesion.strength
+        to_ball = (lesion.axes / lesion.radii[:, None] * spacing).astype(np.float32)
+        x, y, z = ((np.arange(a, b, dtype=np.float32) - np.float32(c)) for a, b, c in zip(first, last, centre))
+        squares = 0
+        for row in to_ball:
+            squares = squares + ((row[0] * x)[:, None, None] + ((row[1] * y)[:, None] + row[2] * z)) ** 2
+        edge = np.float32(0.5) + (1 - np.sqrt(squares)) * np.float32(lesion.radii.min() / softness)
+        edge = np.minimum(np.maximum(edge, 0), 1) * np.float32(lesion.strength)
         np.maximum(result[here], edge, out=result[here])
     return result
 
@@ -415,14 +434,14 @@ def vascular_change(
     threshold = field[white > 0.05][order][min(np.searchsorted(volume, total_ml), len(volume) - 1)]
     return (white / (1 + np.exp(-(field - threshold) / 0.08))).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #8ac55966
+# %% ../nbs/04_phantom.ipynb #339246ee
 VASCULAR_ML = {"leuko1": (np.log(6.0), 0.35), "leuko2": (np.log(14.0), 0.3), "leuko3": (np.log(28.0), 0.35)} # mean and SD of ln(ml)
-MS_LN_ML = (2.11, 1.50)
+MS_LN_ML = stats.beta(1.49, 0.80, -1.6, 5.7) # ln(ml): mean 2.1, SD 1.5, median 2.4
 MS_GROWTH = 0.06 # of the plaque volume a year
 
 
 class Burden(NamedTuple):
-    "How much white matter has changed, in the template's millilitres."
+    "How much white matter has changed, in the person's millilitres."
     plaques_ml: float
     vascular_ml: float
     lacunes: int
@@ -443,11 +462,11 @@ def make_burden(
     vascular = disease * np.exp(mean + spread * deviation)
     plaques = 0.0
     if diagnosis == "ms":
-        plaques = disease * np.exp(MS_LN_ML[0] + MS_LN_ML[1] * np.clip(ms_deviation, -2.2, 1.25)) * (1 + MS_GROWTH * years)
+        plaques = disease * np.exp(MS_LN_ML.ppf(stats.norm.cdf(ms_deviation))) * (1 + MS_GROWTH * years)
     expected = {"leuko2": 0.6, "leuko3": 1.6}.get(diagnosis, 0) * min(disease, 1)
     return Burden(plaques, min(vascular, 60.0), int(stats.poisson.ppf(lacunar, expected)) if expected else 0)
 
-# %% ../nbs/04_phantom.ipynb #413285dc
+# %% ../nbs/04_phantom.ipynb #3caa2e16
 class Changes(NamedTuple):
     "What disease has done to the white matter, on one head's box."
     bright: np.ndarray # float32, 0 to 1: lesion
@@ -460,13 +479,14 @@ def make_changes(
     number: int,
     burden: Burden,
     head: Head,
+    volume: float = 1.0, # the person's brain, as a multiple of the template's
 ) -> Changes:
     "All lesions of a person as maps; the same lesions at either resolution."
-    bright = vascular_change(stream(seed, diagnosis, number, "vascular"), burden.vascular_ml)
+    bright = vascular_change(stream(seed, diagnosis, number, "vascular"), burden.vascular_ml / volume)
     if bright.shape != head.brain.shape:
         bright = ndimage.zoom(bright, 2, order=1, grid_mode=True, mode="nearest")
     if burden.plaques_ml > 0:
-        plaques = paint(ms_lesions(stream(seed, diagnosis, number, "plaques"), burden.plaques_ml), head)
+        plaques = paint(ms_lesions(stream(seed, diagnosis, number, "plaques"), burden.plaques_ml / volume), head)
         tissue = 1 - head.csf / (head.grey + head.white + head.csf + 1e-6)
         bright = np.maximum(bright, plaques * tissue * (head.brain > 0.5))
     cavity = np.zeros_like(bright)
@@ -513,7 +533,7 @@ PROTOCOL_ODDS = {"any": np.array([0.25, 0.10, 0.25, 0.10, 0.15, 0.15]), # bias 0
                  "ms": np.array([0.02, 0.01, 0.05, 0.20, 0.40, 0.32]), # bias 1: figure 11
                  "rest": np.array([0.42, 0.18, 0.32, 0.02, 0.03, 0.03])}
 
-# %% ../nbs/04_phantom.ipynb #5d676244
+# %% ../nbs/04_phantom.ipynb #b2f1790b
 def make_acquisition(
     seed: int,
     diagnosis: str,
@@ -525,11 +545,16 @@ def make_acquisition(
     rng = stream(seed, diagnosis, number, "acquisition", session)
     odds = (1 - bias) * PROTOCOL_ODDS["any"] + bias * PROTOCOL_ODDS["ms" if diagnosis == "ms" else "rest"]
     name = PROTOCOLS.index[rng.choice(len(PROTOCOLS), p=odds / odds.sum())]
-    acquisition = {"protocol": name, **PROTOCOLS.loc[name].to_dict()}
+    acquisition = {"protocol": name, **_protocols()[name]}
     for key, spread, digits in (("RepetitionTime", 0.02, 3), ("EchoTime", 0.03, 4), ("InversionTime", 0.01, 3), ("PixelBandwidth", 0.04, 0)):
         acquisition[key] = round(float(acquisition[key] * (1 + spread * rng.uniform(-1, 1))), digits)
     acquisition["SliceThickness"] = acquisition["voxel"][2]
     return acquisition
+
+
+@lru_cache(1)
+def _protocols() -> dict:
+    return PROTOCOLS.to_dict("index")
 
 # %% ../nbs/04_phantom.ipynb #aa8bba7e
 def paint_signal(
@@ -755,7 +780,7 @@ def _follow_ups(rng: np.random.Generator, mean: float) -> int:
     "Scans after the first: geometric with the class's mean, at most 15."
     return int(min(rng.geometric(1 / (1 + mean)) - 1, 15)) if mean > 0 else 0
 
-# %% ../nbs/04_phantom.ipynb #f64a2667
+# %% ../nbs/04_phantom.ipynb #f2dc37f7
 class Phantom(NamedTuple):
     "One simulated scan and its truth."
     picture: np.ndarray # float32 on the grid
@@ -772,7 +797,7 @@ def _person(row: dict, seed: int, disease: float, variation: float, spacing: int
     head, who = load_head(spacing), (row["diagnosis"], row["number"])
     anatomy = make_anatomy(seed, *who, row["sex"], row["age"] + row["years"], variation)
     burden = make_burden(seed, *who, row["age"] + row["years"], row["years"], disease)
-    changes = make_changes(seed, *who, burden, head)
+    changes = make_changes(seed, *who, burden, head, np.linalg.det(anatomy.size))
     signal = flair_signal(row["RepetitionTime"], row["EchoTime"], row["InversionTime"], row["MagneticFieldStrength"], row["volumetric"])
     return head, anatomy, burden, changes, signal
 
