@@ -321,7 +321,7 @@ def class_overlap(
     share = np.bincount(labels, minlength=probability.shape[1]) / len(labels)
     return (probability * (1 - probability)).mean(0) / np.maximum(share * (1 - share), 1e-12)
 
-# %% ../nbs/13_bias.ipynb #4f0dc133
+# %% ../nbs/13_bias.ipynb #a342a09c
 ALPHA = 0.01
 LEAST_OVERLAP = 0.1
 LEAST_PATIENTS = 10
@@ -346,8 +346,12 @@ def decide(
     if facts["full_p"] < ALPHA:
         if linked:
             return "both", "the prediction depends on the acquisition, which differs between the classes, and it also knows the class at the same acquisition"
-        why = "the acquisition does not differ between the classes" if facts["association_p"] >= ALPHA else "the prediction does not follow the acquisition within a class"
-        return "disease", f"the prediction knows the class at the same acquisition, and {why}"
+        if facts["association_p"] >= ALPHA:
+            return "disease", "the prediction knows the class at the same acquisition, and the acquisition does not differ between the classes"
+        if facts["partial_p"] < 0.05:
+            return "undecidable", f"the prediction knows the class at the same acquisition; whether it also follows the acquisition is open (p = {facts['partial_p']:.2g})"
+        return "disease", ("the prediction knows the class at the same acquisition, and was not seen to follow the acquisition within a class, "
+                           f"as far as {facts['patients']} patients in the rarest class can show")
     if linked and facts["full_p"] >= 0.05:
         return "acquisition", f"at the same acquisition the prediction knows nothing of the class (p = {facts['full_p']:.2g}), and it follows the acquisition within the classes"
     return "undecidable", f"the evidence is too weak: at the same acquisition the prediction's knowledge of the class has p = {facts['full_p']:.2g}"
