@@ -82,14 +82,14 @@ def vae_step(self: Introspective, volumes):
     self.kl_level.assign(tf.where(self.step == 0, kl, 0.95 * self.kl_level + 0.05 * kl))
     return loss, reconstruction, kl, kl, kl
 
-# %% ../nbs/09_introvae.ipynb #085d563a
+# %% ../nbs/09_introvae.ipynb #a5561cb8
 @patch
 def game_step(self: Introspective, volumes):
     "One step of the encoder, then one of the decoder against the updated encoder."
     with tf.GradientTape(persistent=True) as tape:
-        mean, log_variance = self.encoder(volumes, training=True)
+        mean, log_variance = self.encoder(volumes, training=False)
         kl_real = tf.reduce_mean(kl_divergence(mean, log_variance))
-        images = self.decoder(tf.concat(self.draw(mean, log_variance), 0), training=True)
+        images = self.decoder(tf.concat(self.draw(mean, log_variance), 0), training=False)
         reconstruction = tf.reduce_mean(squared_error(volumes, tf.split(images, 2)[0]))
         loss = self.vae_loss(reconstruction, kl_real)
         rejection, kl_reconstruction, kl_sample = self.reject(tf.stop_gradient(images))

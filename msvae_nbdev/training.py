@@ -158,7 +158,7 @@ def write_history(
     with atomic_path(run / "history.csv") as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False)
 
-# %% ../nbs/10_training.ipynb #af62d521
+# %% ../nbs/10_training.ipynb #9aafb0ae
 GAME_RATE = 2e-4
 
 
@@ -170,8 +170,6 @@ def rate_schedule(
     start = config["learning_rate"]
     if config["objective"] == "vae":
         return keras.optimizers.schedules.CosineDecay(start, config["epochs"] * steps_per_epoch, alpha=0.05)
-    if not config["warmup_epochs"]:
-        return min(start, GAME_RATE)
     return keras.optimizers.schedules.CosineDecay(start, config["warmup_epochs"] * steps_per_epoch, alpha=min(GAME_RATE / start, 1.0))
 
 # %% ../nbs/10_training.ipynb #fda24282
@@ -196,7 +194,7 @@ def make_model(
     model.optimizer.build(model.trainable_variables if config["objective"] == "vae" else encoder.trainable_variables)
     return model
 
-# %% ../nbs/10_training.ipynb #840848d3
+# %% ../nbs/10_training.ipynb #5c89f731
 def check_config(
     config: dict, # what is asked for now
     run: Path, # the run folder, which may hold an earlier config.json
@@ -209,6 +207,8 @@ def check_config(
             raise MsvaeError(f"{name} is {config[name]}: it must be at least 1")
     if not 0 <= config["warmup_epochs"] <= config["epochs"]:
         raise MsvaeError(f"{config['warmup_epochs']} warm-up epochs do not fit into {config['epochs']} epochs")
+    if config["objective"] != "vae" and config["warmup_epochs"] < 1:
+        raise MsvaeError(f"{config['objective']} needs at least one warm-up epoch: its game is played with the statistics learnt there")
     if (run / "config.json").exists():
         before = read_json(run / "config.json")
         differ = [f"{name} was {before.get(name)}, now {config[name]}" for name in config
@@ -222,7 +222,7 @@ def use_cores() -> None:
     with contextlib.suppress(RuntimeError, AttributeError):
         tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
 
-# %% ../nbs/10_training.ipynb #30b826b7
+# %% ../nbs/10_training.ipynb #1414feec
 def train(
     prepared: str | os.PathLike | PreparedDataset, # prepared folder
     run: str | os.PathLike, # run folder, new or to be continued
@@ -245,7 +245,7 @@ def train(
     run = Path(run)
     prepared = prepared if isinstance(prepared, PreparedDataset) else open_prepared(prepared, include_suspect)
     if warmup_epochs is None:
-        warmup_epochs = 0 if objective == "vae" else epochs // 2
+        warmup_epochs = 0 if objective == "vae" else max(1, epochs // 2)
     config = {"objective": objective, "latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
               "warmup_epochs": warmup_epochs, "test": test, "validation": validation, "seed": seed, "include_suspect": include_suspect,
               "deterministic": deterministic, "options": options, "data_hash": prepared.data_hash, "prepared": str(prepared.path.resolve())}
