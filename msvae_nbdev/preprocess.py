@@ -6,9 +6,9 @@
 __all__ = ['CENTRE', 'UNIT', 'SKULL_STRIP', 'LIMITS', 'SUFFIX', 'MEASURES', 'Scan', 'read_scan', 'HeadTemplate',
            'load_head_template', 'to_grid', 'mutual_information', 'locate', 'mattes_affine', 'carry_mask',
            'refine_mask', 'brain_level', 'Stripped', 'strip_by_template', 'strip_by_command', 'strip_by_bet',
-           'strip_by_deepbet', 'strip_none', 'skull_strip', 'Registration', 'register', 'to_atlas', 'to_volume',
-           'measure', 'verdict', 'fingerprint', 'prepare_scan', 'run_job', 'run_pool', 'run_cluster', 'prepare',
-           'mean_volume', 'qc_picture', 'write_report']
+           'strip_by_deepbet', 'strip_none', 'skull_strip', 'even_out', 'Registration', 'register', 'to_atlas',
+           'to_volume', 'measure', 'verdict', 'fingerprint', 'prepare_scan', 'run_job', 'run_pool', 'run_cluster',
+           'prepare', 'mean_volume', 'qc_picture', 'write_report']
 
 # %% ../nbs/05_preprocess.ipynb #7512e5e4
 import html
@@ -239,8 +239,8 @@ def _climb(score: _PoseScore, state: np.ndarray) -> tuple:
                 break
     return value, _pose(state[:3], state[3:])
 
-# %% ../nbs/05_preprocess.ipynb #f7f52e9d
-UNIT = 50.0 # millimetres: the length in which the affine's parameters are alike
+# %% ../nbs/05_preprocess.ipynb #24652e74
+UNIT = 50.0 # millimetres: the template's unit of length in the optimiser
 
 
 def mattes_affine(
@@ -250,57 +250,63 @@ def mattes_affine(
     moving: np.ndarray, # scan, float32
     moving_affine: np.ndarray, # (4, 4), voxel index to scan millimetres
     start: np.ndarray, # (4, 4), MNI to scan, RAS millimetres
-    levels: tuple = ((2, 2.0), (1, 0.0)), # (shrink factor, smoothing in mm), coarse to fine
-    share: float = 0.1, # of the points in `mask` that are sampled
+    levels: tuple = ((2, 2.0), (1, 0.7)), # (every how many-th voxel, smoothing in mm), coarse to fine
+    share: float = 0.1, # of the points in `mask` that are sampled at the finest level
 ) -> tuple: # (MNI to scan (4, 4), Mattes mutual information, in nats)
     "Maximise Mattes mutual information over affines; deterministic, one thread."
     seen = resample(np.ones(moving.shape, np.float32), moving_affine, fixed.shape, fixed_affine, np.linalg.inv(start)) > 0.99
     margin = np.ceil(12 / voxel_sizes(moving_affine)).astype(int)
     moving = np.pad(moving, [(side, side) for side in margin], mode="edge")
     moving_affine = moving_affine @ from_matvec(np.eye(3), -margin)
-    fixed_image, fixed_world = _as_sitk(fixed, fixed_affine)
-    moving_image, moving_world = _as_sitk(moving, moving_affine)
-    mask_image, _ = _as_sitk((mask & seen).astype(np.uint8), fixed_affine)
-    matrix = np.linalg.inv(moving_world) @ start @ fixed_world
-    centre = fixed_image.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in fixed.shape])
-    transform = sitk.AffineTransform(3)
-    transform.SetCenter(centre)
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-    transform.SetTranslation((apply_affine(matrix, centre) - centre).tolist())
-    method = _mattes_method(levels, share, mask_image)
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(fixed_image, moving_image)
-    except RuntimeError as error:
-        raise MsvaeError(f"registration failed: {str(error).strip().splitlines()[-1]}") from error
-    found = np.array(transform.GetMatrix()).reshape(3, 3)
-    found = from_matvec(found, np.array(transform.GetTranslation()) + centre - found @ centre)
-    return moving_world @ found @ np.linalg.inv(fixed_world), -method.GetMetricValue()
+    for every, width in levels:
+        cut = (slice(None, None, every),) * 3
+        fixed_image, fixed_world = _as_sitk(_smooth(fixed, fixed_affine, width)[cut], fixed_affine @ np.diag([every] * 3 + [1]), UNIT)
+        moving_image, moving_world = _as_sitk(_smooth(moving, moving_affine, width), moving_affine, 1.0)
+        valid, _ = _as_sitk((mask & seen)[cut].astype(np.uint8), fixed_affine @ np.diag([every] * 3 + [1]), UNIT)
+        matrix = np.linalg.inv(moving_world) @ start @ fixed_world
+        matrix, information = _optimise(fixed_image, moving_image, valid, matrix, min(1.0, share * every**2))
+        start = moving_world @ matrix @ np.linalg.inv(fixed_world)
+    return start, information
 
-# %% ../nbs/05_preprocess.ipynb #332bcd67
-def _as_sitk(volume: np.ndarray, affine: np.ndarray) -> tuple:
-    "The volume lying straight at the origin in units of `UNIT`, and the matrix from there to the world."
+
+def _smooth(volume: np.ndarray, affine: np.ndarray, width: float) -> np.ndarray:
+    "Gaussian smoothing, millimetres."
+    return ndimage.gaussian_filter(volume, width / voxel_sizes(affine), truncate=2.5) if width else volume
+
+# %% ../nbs/05_preprocess.ipynb #299985f7
+def _as_sitk(volume: np.ndarray, affine: np.ndarray, unit: float) -> tuple:
+    "The volume lying straight at the origin, lengths in `unit` millimetres, and the matrix from there to the world."
     zooms = voxel_sizes(affine)
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.T))
-    image.SetSpacing((zooms / UNIT).tolist())
-    return image, affine @ np.diag([*(UNIT / zooms), 1])
+    image.SetSpacing((zooms / unit).tolist())
+    return image, affine @ np.diag([*(unit / zooms), 1])
 
 
-def _mattes_method(levels: tuple, share: float, mask: sitk.Image) -> sitk.ImageRegistrationMethod:
-    "SimpleITK's registration, set up for an affine in units of `UNIT`."
+def _optimise(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, matrix: np.ndarray, share: float) -> tuple:
+    "The affine that maximises Mattes mutual information, from `matrix` on, and what it reached."
+    centre = np.array(fixed.GetSpacing()) * (np.array(fixed.GetSize()) - 1) / 2
+    transform = sitk.AffineTransform(3)
+    transform.SetCenter(centre.tolist())
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation((apply_affine(matrix, centre) - centre).tolist())
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(mask)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(share, seed=1)
+    method.SetMetricUseMovingImageGradientFilter(False)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetShrinkFactorsPerLevel([shrink for shrink, _ in levels])
-    method.SetSmoothingSigmasPerLevel([sigma / UNIT for _, sigma in levels])
-    method.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-4, numberOfIterations=100, maximumNumberOfCorrections=8,
-                                maximumNumberOfFunctionEvaluations=200, costFunctionConvergenceFactor=1e9)
+    method.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-6, numberOfIterations=100, maximumNumberOfCorrections=8,
+                                maximumNumberOfFunctionEvaluations=200, costFunctionConvergenceFactor=1e8)
     method.SetGlobalDefaultNumberOfThreads(1)
     method.SetNumberOfThreads(1)
-    return method
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError as error:
+        raise MsvaeError(f"registration failed: {str(error).strip().splitlines()[-1]}") from error
+    found = np.array(transform.GetMatrix()).reshape(3, 3)
+    return from_matvec(found, np.array(transform.GetTranslation()) + centre - found @ centre), -method.GetMetricValue()
 
 # %% ../nbs/05_preprocess.ipynb #f9735f14
 def carry_mask(
@@ -378,7 +384,7 @@ def brain_level(
     level = ndimage.gaussian_filter(np.where(tissue, volume, 0), sigma, truncate=2.5) / np.maximum(weight, 1e-3)
     return np.where((weight > 1e-3) & (level > 0.3 * median), level, median)
 
-# %% ../nbs/05_preprocess.ipynb #65457282
+# %% ../nbs/05_preprocess.ipynb #39b5790a
 class Stripped(NamedTuple):
     "The brain in a scan."
     mask: np.ndarray # bool, on the scan's grid
@@ -392,7 +398,7 @@ def strip_by_template(
     "Skull stripping by the template: locate, register the head, refine, register the brain, refine."
     head = load_head_template(4)
     coarse, grid = to_grid(volume, affine, 3, thick=True)
-    pose = locate(volume, affine)
+    pose = locate(coarse, grid)
     looked = resample(coarse, grid, head.brain.shape, head.affine, np.linalg.inv(pose))[head.brain]
     if not (looked > 0).any():
         raise MsvaeError("no brain was found in the field of view")
@@ -467,7 +473,21 @@ def skull_strip(
         raise MsvaeError(f"unknown skull stripping '{method}': use one of {', '.join(SKULL_STRIP)}")
     return SKULL_STRIP[method](volume, affine)
 
-# %% ../nbs/05_preprocess.ipynb #121c724b
+# %% ../nbs/05_preprocess.ipynb #1297cb60
+def even_out(
+    volume: np.ndarray, # (i, j, k), the scan
+    affine: np.ndarray, # (4, 4)
+    mask: np.ndarray, # bool, its brain
+) -> np.ndarray: # float32: 1 is the local brightness of brain, 0 outside the mask, at most 2
+    "The stripped brain without the slow shading of the coils."
+    coarse, grid = to_grid(volume, affine, 3, thick=True)
+    inside = resample(mask.astype(np.float32), affine, coarse.shape, grid) > 0.5
+    level = brain_level(coarse, inside, voxel_sizes(grid)).astype(np.float32)
+    smooth = resample(level, grid, volume.shape, affine)
+    usual = np.median(level[inside])
+    return np.where(mask, np.clip(volume / np.where(smooth > 0.1 * usual, smooth, usual), 0, 2), 0).astype(np.float32)
+
+# %% ../nbs/05_preprocess.ipynb #889fe752
 class Registration(NamedTuple):
     "An affine between a scan and MNI space."
     mni_to_scan: np.ndarray # (4, 4), RAS millimetres
@@ -488,11 +508,13 @@ def register(
     affine: np.ndarray, # (4, 4)
     mask: np.ndarray, # bool, its brain
     start: np.ndarray | None = None, # (4, 4), MNI to scan; None: searched for
-    levels: tuple = ((2, 2.0), (1, 0.0)), # (shrink factor, smoothing in mm) of the 2 mm template
+    levels: tuple = ((2, 2.0), (1, 0.7)), # (every how many-th voxel of the 2 mm template, smoothing in mm)
 ) -> Registration:
     "Affine registration of the stripped scan to the stripped template, by Mattes mutual information."
     t1, near, grid = _brain_template()
-    brain = np.where(mask, np.clip(volume, 0, 2 * np.median(volume[mask])), 0).astype(np.float32)
+    box = _box(mask, voxel_sizes(affine), margin=10)
+    affine = affine @ from_matvec(np.eye(3), [side.start for side in box])
+    brain = even_out(volume[box], affine, mask[box])
     start = locate(brain, affine, stripped=True) if start is None else start
     brain, brain_grid = to_grid(brain, affine, 1.5, thick=True)
     found, information = mattes_affine(t1, grid, near, brain, brain_grid, start, levels)
@@ -546,8 +568,8 @@ def measure(
             "brain_ml": round(float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000), 1),
             "stretch": round(float(max(scales.max(), 1 / scales.min())), 4)}
 
-# %% ../nbs/05_preprocess.ipynb #f321be1a
-LIMITS = {"similarity": (0.85, 1.0), "overlap": (0.92, 1.0), "coverage": (0.85, 1.0), "brain_ml": (800.0, 2200.0), "stretch": (1.0, 1.4)}
+# %% ../nbs/05_preprocess.ipynb #6091ff99
+LIMITS = {"similarity": (0.88, 1.0), "overlap": (0.9, 1.0), "coverage": (0.85, 1.0), "brain_ml": (800.0, 2200.0), "stretch": (1.0, 1.4)}
 
 
 def verdict(
@@ -589,7 +611,7 @@ def _save(volume: np.ndarray, affine: np.ndarray, path: Path, code: int) -> None
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 
-# %% ../nbs/05_preprocess.ipynb #b42cdcff
+# %% ../nbs/05_preprocess.ipynb #ef0024ad
 def prepare_scan(
     path: str | os.PathLike, # the scan
     stem: str | os.PathLike, # where to write: OUT/sub-01/anat/sub-01, to which suffixes are added
@@ -603,7 +625,7 @@ def prepare_scan(
     stripped = skull_strip(scan.volume, scan.affine, method)
     if not stripped.mask.any():
         raise MsvaeError(f"{path}: no brain was found")
-    levels = ((2, 2.0), (1, 0.0)) if stripped.mni_to_scan is None else ((1, 0.0),)
+    levels = ((2, 2.0), (1, 0.7)) if stripped.mni_to_scan is None else ((1, 0.7),)
     found = register(scan.volume, scan.affine, stripped.mask, stripped.mni_to_scan, levels)
     atlas = to_atlas(scan.volume, scan.affine, stripped.mask, found.scan_to_mni, full=keep_full)
     prepared = to_volume(trim(atlas) if keep_full else atlas)
