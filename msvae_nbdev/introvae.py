@@ -155,7 +155,7 @@ class IntroVAE(Introspective):
         hinges = tf.add_n([tf.nn.relu(self.current_margin() - kl) for kl in kls])
         return 0.5 * self.kl_weight * self.negative_weight * hinges, *kls
 
-# %% ../nbs/09_introvae.ipynb #3cb7f821
+# %% ../nbs/09_introvae.ipynb #ff09a6df
 class SoftIntroVAE(Introspective):
     "Introspective VAE with an exponential instead of a hinge (Daniel and Tamar 2021)."
 
@@ -167,12 +167,25 @@ class SoftIntroVAE(Introspective):
         decoder: keras.Model, # latent -> volumes
         beta_rec: float = 1.0, # weight of the squared error
         beta_kl: float = 1.0, # weight of the KL
-        beta_neg: float = 1024.0, # weight of the KL of decoded images inside the exponential
+        beta_neg: float | None = None, # weight of the KL inside the exponential; None: from the KL at the end of the warm-up
+        margin_factor: float = 2.0, # used where no beta_neg is given
         **kwargs, # warmup_steps, seed
     ):
         self.scale = 1.0 / math.prod(decoder.output_shape[1:])
         super().__init__(encoder, decoder, reconstruction_weight=self.scale * beta_rec, kl_weight=self.scale * beta_kl, **kwargs)
+        if beta_neg is None and not self.warmup_steps:
+            raise MsvaeError("without a warm-up there is no KL to measure: give a beta_neg, or some warm-up epochs")
         self.beta_neg = beta_neg
+        self.margin_factor = margin_factor
+
+    def current_beta_neg(self):
+        "beta_neg, given or such that ln(beta_neg / 2) = 2 s beta_neg m, by fixed-point iteration."
+        if self.beta_neg is not None:
+            return self.beta_neg
+        rate = tf.constant(0.1)
+        for _ in range(20):
+            rate = tf.math.log(rate / (4 * self.scale)) / (self.margin_factor * self.kl_level)
+        return rate / (2 * self.scale)
 
     def reject(self, images):
         "A quarter of the mean exponentials; what was decoded is encoded and decoded once more."
@@ -180,6 +193,6 @@ class SoftIntroVAE(Introspective):
         kl = kl_divergence(mean, log_variance)
         latent = mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), self.seed, self.step, stream=3)
         error = squared_error(images, self.decoder(latent, training=False))
-        soft = tf.exp(-2.0 * (self.reconstruction_weight * error + self.scale * self.beta_neg * kl))
+        soft = tf.exp(-2.0 * (self.reconstruction_weight * error + self.scale * self.current_beta_neg() * kl))
         kls = [tf.reduce_mean(half) for half in tf.split(kl, 2)]
         return 0.25 * tf.add_n([tf.reduce_mean(half) for half in tf.split(soft, 2)]), *kls

@@ -310,7 +310,7 @@ def _finish(model: keras.Model, run: Path, config: dict) -> None:
             getattr(model, name).save(temporary)
     write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config), run / "provenance.json")
 
-# %% ../nbs/10_training.ipynb #ff6b5234
+# %% ../nbs/10_training.ipynb #607cc6e6
 class Run:
     "A finished run: its records, its two networks and its data."
 
@@ -327,6 +327,9 @@ class Run:
         if not is_finished(self.path):
             done = len(self.history) if (self.path / "history.csv").exists() else 0
             raise MsvaeError(f"{path} has finished {done} of {self.config['epochs']} epochs: give the same train command again to resume it")
+
+    def __repr__(self):
+        return f"Run({str(self.path)!r}, {self.config['objective']}, {self.latent_dim} latent dimensions)"
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -107,8 +107,8 @@ def pack(
         del volumes
     write_json({"voxels": digest.hexdigest()}, packed.with_suffix(".json"))
 
-# %% ../nbs/06_volumes.ipynb #7de026f5
-@dataclass(frozen=True)
+# %% ../nbs/06_volumes.ipynb #b8d2e847
+@dataclass(frozen=True, repr=False)
 class PreparedDataset:
     "A prepared cohort: the table of its usable scans and, row by row, their volumes."
     path: Path # the prepared folder
@@ -118,6 +118,9 @@ class PreparedDataset:
 
     def __len__(self):
         return len(self.table)
+
+    def __repr__(self):
+        return f"PreparedDataset({str(self.path)!r}, {len(self)} scans of {self.table.participant_id.nunique()} patients)"
 
     def _repr_html_(self):
         counts = self.table.groupby("diagnosis", dropna=False, sort=False).participant_id.agg(scans="size", patients="nunique")
