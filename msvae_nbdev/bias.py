@@ -139,7 +139,7 @@ def association(
         result[name]["q_value"] = float(q)
     return result
 
-# %% ../nbs/13_bias.ipynb #e14eaca5
+# %% ../nbs/13_bias.ipynb #ebb6ba37
 def acquisition_figure(
     table: pd.DataFrame, # one row per scan
     effects: dict | None = None, # from `association`, for the titles
@@ -172,14 +172,14 @@ def acquisition_figure(
 
 
 def _cells(values: pd.Series, most: int = 12) -> tuple:
-    "(the bar each value belongs to, all bars in order): the values themselves, or ranges where there are many."
+    "(the bar each value belongs to, all bars in order): the values themselves, or the middles of ranges where there are many."
     if not pd.api.types.is_numeric_dtype(values):
         return values.astype(object), sorted(values.dropna().unique())
     if values.nunique() <= most:
         cells = values.map(lambda value: np.nan if pd.isna(value) else f"{value:g}").astype(object)
         return cells, [f"{value:g}" for value in np.sort(values.dropna().unique())]
     edges = np.linspace(values.min(), values.max(), most + 1)
-    names = [f"{low:.3g}-{high:.3g}" for low, high in zip(edges, edges[1:])]
+    names = [f"{middle:.4g}" for middle in (edges[1:] + edges[:-1]) / 2]
     place = np.clip(np.searchsorted(edges, values.fillna(edges[0]), side="right") - 1, 0, most - 1)
     return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
 

@@ -79,7 +79,7 @@ def prepare(
     if len(scans) and not (scans.status != "failed").any():
         raise typer.Exit(1)
 
-# %% ../nbs/16_cli.ipynb #1e6ebbcc
+# %% ../nbs/16_cli.ipynb #4e61594b
 class Objective(StrEnum):
     "What a model is trained for."
     vae = "vae"
@@ -93,17 +93,23 @@ def train(
     run: Annotated[Path, typer.Argument(help="Run folder to write; the same command on the same folder resumes it.")],
     objective: Annotated[Objective, typer.Option(help="The model.")],
     latent_dim: Annotated[int, typer.Option(min=1, help="Size of the latent space.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 200,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 60,
     batch_size: Annotated[int, typer.Option(min=2, help="Scans per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam at the start.")] = 2e-3,
+    warmup_epochs: Annotated[Optional[int], typer.Option(min=0, help="Epochs as a plain VAE before the introspective game; default: half. "
+                                                                     "For a vae: epochs over which beta rises; default: none.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
     test: Annotated[float, typer.Option(help="Share of each class's patients held out for testing.")] = 0.1,
-    validation: Annotated[float, typer.Option(help="Share held out for early stopping.")] = 0.1,
+    validation: Annotated[float, typer.Option(help="Share held out to watch the training.")] = 0.1,
+    include_suspect: Annotated[bool, typer.Option("--include-suspect", help="Train on scans whose quality check raised doubts, too.")] = False,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
 ):
     "Train a VAE, an IntroVAE or a Soft-IntroVAE."
     from msvae_nbdev.training import train as start
 
-    start(prepared, run, objective=objective.value, latent_dim=latent_dim, epochs=epochs, batch_size=batch_size, seed=seed, test=test,
-          validation=validation)
+    start(prepared, run, objective=objective.value, latent_dim=latent_dim, epochs=epochs, batch_size=batch_size,
+          learning_rate=learning_rate, warmup_epochs=warmup_epochs, seed=seed, test=test, validation=validation,
+          include_suspect=include_suspect, deterministic=deterministic)
     typer.echo(f"trained: {run}")
 
 
@@ -111,15 +117,16 @@ def train(
 def encode(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     prepared: Annotated[Path, typer.Argument(help="Prepared folder, of this cohort or of another.")],
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: latents.parquet in the run folder.")] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: in the run folder, latents.parquet for the cohort the run "
+                                                                          "was trained on, latents-FOLDER.parquet for another.")] = None,
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.training import encode as start
 
     latents = start(run, prepared, output)
-    typer.echo(f"{len(latents)} scans encoded: {output or run / 'latents.parquet'}")
+    typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
-# %% ../nbs/16_cli.ipynb #13f5641a
+# %% ../nbs/16_cli.ipynb #e1b29bdd
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -130,7 +137,7 @@ def evaluate(run: Run, samples: Annotated[int, typer.Option(min=2, help="Brains 
 
     result = evaluate_run(run, n_samples=samples, seed=seed)
     typer.echo(f"{run}: test MSE {result['test']['mse']:.5f} (PCA {result['baseline']['pca']['mse']:.5f}), "
-               f"sharpness {result['test']['sharpness_ratio']:.2f} of the originals'")
+               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail")
 
 
 @app.command()
@@ -170,15 +177,15 @@ def report(
 
     typer.echo(f"report: {write(runs, output, encode=encode)}")
 
-# %% ../nbs/16_cli.ipynb #39375f73
+# %% ../nbs/16_cli.ipynb #df8afdc8
 class Size(StrEnum):
     "How large a demonstration."
     tiny = "tiny"
     small = "small"
 
 
-DEMO = {"tiny": dict(raw=0.0001, raw_at_least=1, scale=0.012, epochs=2, introvae_epochs=3, latent_dim=8, minutes=3),
-        "small": dict(raw=0.004, raw_at_least=3, scale=0.06, epochs=14, introvae_epochs=14, latent_dim=16, minutes=9)}
+DEMO = {"tiny": dict(raw=0.0001, raw_at_least=1, scale=0.012, epochs=2, introvae_epochs=3, latent_dim=8, minutes=2),
+        "small": dict(raw=0.004, raw_at_least=3, scale=0.06, epochs=36, introvae_epochs=30, latent_dim=32, minutes=8)}
 
 # %% ../nbs/16_cli.ipynb #1bd4143d
 def run_demo(

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LATTICE_AFFINE', 'DEFORMATION_SCALES',
-           'VENTRICLE_FADE', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML', 'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE',
-           'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS',
-           'PREPARED_SUFFIX', 'Head', 'load_head', 'random_velocity', 'upsample', 'integrate', 'jacobian_determinant',
-           'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy',
-           'make_anatomy', 'Lesion', 'lesion_places', 'ms_lesions', 'paint', 'vascular_change', 'Burden', 'make_burden',
-           'Changes', 'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose',
-           'make_grid', 'to_template', 'truth_affine', 'scan_maps', 'noise_sigma', 'coil_field', 'add_noise',
-           'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared', 'simulate']
+           'VENTRICLE_FADE', 'SOFTENING', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML', 'MS_GROWTH', 'TISSUES',
+           'EFFECTIVE_TE', 'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH', 'AGE_RANGE',
+           'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head', 'random_velocity', 'upsample', 'integrate',
+           'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml', 'ventricle_push',
+           'stream', 'Anatomy', 'make_anatomy', 'Lesion', 'lesion_places', 'ms_lesions', 'paint', 'susceptibility',
+           'vascular_change', 'Burden', 'make_burden', 'Changes', 'make_changes', 'flair_signal', 'make_acquisition',
+           'paint_signal', 'Grid', 'make_pose', 'make_grid', 'to_template', 'truth_affine', 'scan_maps', 'noise_sigma',
+           'coil_field', 'add_noise', 'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared',
+           'write_prepared', 'simulate']
 
-# %% ../nbs/04_phantom.ipynb #7ca301dd
+# %% ../nbs/04_phantom.ipynb #fd0250d5
 import json
 import os
 import zlib
@@ -25,6 +26,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from scipy import interpolate, ndimage, optimize, stats
 
 from .cohort import ACQUISITION, TABLE1
@@ -127,9 +129,9 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
     labels[box][brain > 0.5] = 6
     return labels
 
-# %% ../nbs/04_phantom.ipynb #cb5c263c
-LATTICE = 5.0
-LATTICE_SHAPE = (41, 51, 55)
+# %% ../nbs/04_phantom.ipynb #bd75d4c2
+LATTICE = 6.0
+LATTICE_SHAPE = (34, 43, 46)
 LATTICE_AFFINE = nib.affines.from_matvec(np.eye(3) * LATTICE, HEAD_ORIGIN)
 DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7)) # smoothness (SD of a Gaussian, mm), amplitude (SD per axis, mm)
 
@@ -137,7 +139,7 @@ DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7)) # smoothness (SD of 
 def random_velocity(
     rng: np.random.Generator,
     variation: float = 1.0, # 0: none, 1: as between people
-) -> np.ndarray: # float32, (3, 41, 51, 55), millimetres per unit time on the lattice
+) -> np.ndarray: # float32, (3, 34, 43, 46), millimetres per unit time on the lattice
     "A smooth random velocity field, the sum of several scales."
     velocity = np.zeros((3, *LATTICE_SHAPE), np.float32)
     for smoothness, amplitude in DEFORMATION_SCALES:
@@ -203,7 +205,7 @@ def jacobian_determinant(
     gradient = np.stack([np.stack(np.gradient(component, spacing)) for component in displacement])
     return np.linalg.det(np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3))
 
-# %% ../nbs/04_phantom.ipynb #5c629a98
+# %% ../nbs/04_phantom.ipynb #e1e2f901
 VENTRICLE_FADE = 12.0 # mm over which the push on the tissue fades
 
 
@@ -217,7 +219,7 @@ def ventricle_target_ml(
 
 
 @lru_cache(1)
-def ventricle_velocity() -> np.ndarray: # float32, (3, 41, 51, 55), unit push: 1 mm at the ventricle's wall
+def ventricle_velocity() -> np.ndarray: # float32, (3, 34, 43, 46), unit push: 1 mm at the ventricle's wall
     "The velocity that narrows the ventricles in the map from subject to template, and so widens them in the subject."
     head = load_head(2)
     ventricle = np.zeros(head.shell.shape, np.float32)
@@ -232,16 +234,16 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 41, 51, 55), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #6f3c3c9e
+# %% ../nbs/04_phantom.ipynb #c26aa7c0
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
-    pushes = np.linspace(-6, 12, 7)
+    pushes = np.linspace(-6, 15, 8)
     return pushes, np.array([np.log(ventricle_ml(integrate(push * ventricle_velocity()))) for push in pushes])
 
 
 def ventricle_ml(
-    displacement: np.ndarray, # (3, 41, 51, 55), subject to template, millimetres
+    displacement: np.ndarray, # (3, 34, 43, 46), subject to template, millimetres
 ) -> float: # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
     ventricle, nodes, shape, step = _ventricle_region()
@@ -270,7 +272,7 @@ def ventricle_push(
     pushes, log_ml = _ventricle_table()
     return float(interpolate.PchipInterpolator(log_ml, pushes)(np.clip(np.log(target_ml), log_ml[0], log_ml[-1])))
 
-# %% ../nbs/04_phantom.ipynb #378df550
+# %% ../nbs/04_phantom.ipynb #4f38fcbe
 def stream(
     seed: int, # of the cohort
     *names, # what the numbers are for: ("ms", 12, "anatomy")
@@ -279,10 +281,13 @@ def stream(
     return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])
 
 
+SOFTENING = (0.39, 0.865) # random bending softens the push: ln(ml reached) is 0.39 + 0.865 ln(ml of the push alone)
+
+
 class Anatomy(NamedTuple):
     "The shape of one brain at one age."
     size: np.ndarray # (3, 3), template millimetres to the person's: global size, proportions, shear
-    displacement: np.ndarray # (3, 41, 51, 55), millimetres, person (before `size`) to template
+    displacement: np.ndarray # (3, 34, 43, 46), millimetres, person (before `size`) to template
     sulci: float # logarithm of how much CSF weighs in a mixed voxel: positive is wide
     ventricle_ml: float # lateral ventricles, of the person
 
@@ -305,7 +310,8 @@ def make_anatomy(
     volume = np.linalg.det(size)
     if variation > 0:
         ml = ventricle_target_ml(age, variation * deviation)
-        velocity += np.float32(ventricle_push(ml / volume)) * ventricle_velocity()
+        wanted = np.exp((np.log(ml / volume) - SOFTENING[0]) / SOFTENING[1])
+        velocity += np.float32(ventricle_push(wanted)) * ventricle_velocity()
     displacement = integrate(velocity) if variation > 0 else velocity
     sulci = variation * (0.022 * (age - 45) + 0.35 * sulcal_deviation)
     return Anatomy(size, displacement, sulci, ventricle_ml(displacement) * volume)
@@ -406,33 +412,40 @@ def paint(
         np.maximum(result[here], edge, out=result[here])
     return result
 
-# %% ../nbs/04_phantom.ipynb #509bf2be
+# %% ../nbs/04_phantom.ipynb #8847abfb
+@lru_cache(1)
+def susceptibility() -> tuple:
+    "(what all people share of it, how much of a voxel is white matter that can change), float32 on the 2 mm box."
+    head = load_head(2)
+    x, y, z = _world(head.brain.shape, head.affine, [axis.start for axis in head.box])
+    horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
+    horns = horns + np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 58) / 16) ** 2 + ((z - 14) / 14) ** 2))
+    centrum = np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 15) / 35) ** 2 + ((z - 30) / 14) ** 2))
+    shared = 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
+    total = head.grey + head.white + head.csf + 1e-6
+    white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
+    return shared.astype(np.float32), np.where(white > 0.05, white, 0).astype(np.float32)
+
+
 def vascular_change(
     rng: np.random.Generator,
     total_ml: float, # of white matter turned bright
 ) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
     "Caps, bands and confluent fields, the most susceptible white matter first."
-    head = load_head(2)
-    shape = head.brain.shape
-    x, y, z = _world(shape, head.affine, [axis.start for axis in head.box])
-    field = np.zeros(shape, np.float32)
+    field, white = susceptibility()
+    field, bright = field.copy(), np.zeros_like(field)
     for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
-        coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
-        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), shape, step)
-        noise = 0.8 * (noise + noise[::-1]) / np.sqrt(2) + 0.6 * noise
-        field += amplitude * noise / noise.std()
-    horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
-    horns = horns + np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 58) / 16) ** 2 + ((z - 14) / 14) ** 2))
-    centrum = np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 15) / 35) ** 2 + ((z - 30) / 14) ** 2))
-    field += 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
-    total = head.grey + head.white + head.csf + 1e-6
-    white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
-    order = np.argsort(field[white > 0.05])[::-1]
-    volume = np.cumsum(white[white > 0.05][order]) * 8 / 1000
-    if total_ml <= 0 or not len(volume):
-        return np.zeros(shape, np.float32)
-    threshold = field[white > 0.05][order][min(np.searchsorted(volume, total_ml), len(volume) - 1)]
-    return (white / (1 + np.exp(-(field - threshold) / 0.08))).astype(np.float32)
+        coarse = rng.standard_normal([-(-side // step) + 1 for side in field.shape], dtype=np.float32)
+        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), field.shape, step)
+        noise = 0.8 * (noise + noise[::-1]) / np.float32(np.sqrt(2)) + 0.6 * noise
+        field += amplitude / noise.std() * noise
+    if total_ml > 0:
+        where = white > 0
+        share, edges = np.histogram(field[where], 4000, weights=white[where])
+        volume = np.cumsum(share[::-1])[::-1] * 8 / 1000
+        threshold = edges[max(np.searchsorted(-volume, -total_ml, side="right") - 1, 0)]
+        bright[where] = white[where] / (1 + np.exp((threshold - field[where]) / 0.08))
+    return bright
 
 # %% ../nbs/04_phantom.ipynb #339246ee
 VASCULAR_ML = {"leuko1": (np.log(6.0), 0.35), "leuko2": (np.log(14.0), 0.3), "leuko3": (np.log(28.0), 0.35)} # mean and SD of ln(ml)
@@ -633,11 +646,11 @@ def make_grid(
     matrix = tilt @ directions * voxel
     return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
 
-# %% ../nbs/04_phantom.ipynb #57f1d36d
+# %% ../nbs/04_phantom.ipynb #4df67ec5
 def to_template(
     points: np.ndarray, # (3, ...), scanner millimetres
     pose: np.ndarray, # (4, 4), scanner to head
-    displacement: np.ndarray, # (3, 41, 51, 55), head to template
+    displacement: np.ndarray, # (3, 34, 43, 46), head to template
 ) -> np.ndarray: # (3, ...), MNI millimetres
     "The map from scan to template."
     head = np.tensordot(pose[:3, :3], points, 1) + pose[:3, 3].reshape(3, *[1] * (points.ndim - 1))
@@ -694,7 +707,7 @@ def scan_maps(
             result[..., first:last] = values.reshape(*grid.shape[:2], last - first, thin).mean(-1)
     return results
 
-# %% ../nbs/04_phantom.ipynb #f917ee14
+# %% ../nbs/04_phantom.ipynb #34ef5849
 REFERENCE_BANDWIDTH = {False: 180.0, True: 650.0} # Hz per pixel at which the protocol's signal-to-noise ratio holds, 2D and 3D
 
 
@@ -713,7 +726,7 @@ def coil_field(
 ) -> np.ndarray: # float32, (i, j, k), around 1
     "A smooth multiplicative shade, fixed to the scanner."
     lattice = ndimage.zoom(rng.standard_normal((5, 5, 5)), 3, order=3)
-    lattice *= (0.07 if field_strength < 2 else 0.12) / lattice.std()
+    lattice *= (0.06 if field_strength < 2 else 0.09) / lattice.std()
     index = (points + 200) / 400 * (len(lattice) - 1)
     return np.exp(ndimage.map_coordinates(lattice, index, order=1, mode="nearest")).astype(np.float32)
 
@@ -870,7 +883,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #bd57e150
+# %% ../nbs/04_phantom.ipynb #266f76ab
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -892,13 +905,13 @@ def simulate_prepared(
     at_nodes = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
     near = upsample(ndimage.maximum_filter(at_nodes, 3), index.shape[1:], 2) > 0
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain, bright = (np.zeros(near.shape, np.float32) for _ in range(3))
-    for map_, result in ((picture * head.brain, tissue), (head.brain, brain), (changes.bright, bright)):
+    tissue, brain = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
+    for map_, result in ((picture * head.brain, tissue), (head.brain, brain)):
         result[near] = ndimage.map_coordinates(map_, index[:, near], order=1, output=np.float32, prefilter=False)
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
-    person_ml = 8 / 1000 / np.linalg.det(affine[:3, :3])
-    known = {"lesion_ml": round(float((bright > 0.5).sum() * person_ml), 3), "brain_ml": round(float((brain > 0.5).sum() * person_ml), 1),
+    lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
+    known = {"lesion_ml": round(float(lesion_ml), 3), "brain_ml": round(float((brain > 0.5).sum() * 8 / 1000 / np.linalg.det(affine[:3, :3])), 1),
              "ventricle_ml": round(anatomy.ventricle_ml, 2)}
     return volume, known
 
@@ -910,8 +923,10 @@ def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: 
         tissue = ndimage.gaussian_filter1d(tissue, thick / np.sqrt(12) / 2, axis)
     voxels = max(4**3 / np.prod(row["voxel"]), 1)
     sigma = noise_sigma(row, signal) / np.sqrt(voxels) * np.sqrt(8)
-    picture = add_noise(tissue, sigma, rng)
-    return bound(block_mean(picture * (brain > 0.5), 2))
+    inside = brain > 0.5
+    picture = np.zeros(tissue.shape, np.float32)
+    picture[inside] = add_noise(tissue[inside], sigma, rng)
+    return bound(block_mean(picture, 2))
 
 # %% ../nbs/04_phantom.ipynb #5b44e7e1
 PREPARED_SUFFIX = f"_space-{SPACE}_res-4_desc-prep_FLAIR"
@@ -936,7 +951,7 @@ def write_prepared(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{stem}.json").read_text()).get("Truth", {})
 
-# %% ../nbs/04_phantom.ipynb #a40579f5
+# %% ../nbs/04_phantom.ipynb #eb5a284a
 def simulate(
     out: str | Path, # the folder to write
     scale: float = 0.01, # of the paper's 3096 patients
@@ -958,8 +973,11 @@ def simulate(
     write = write_prepared if prepared else write_raw
     jobs = [delayed(write)(row, out, seed, disease, variation) for row in plan.to_dict("records")]
     workers = min(workers or os.cpu_count(), len(jobs))
-    done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))))
+    try:
+        done = Parallel(n_jobs=workers, return_as="generator")(jobs)
+        truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))))
+    finally:
+        get_reusable_executor().shutdown() # joblib would keep the workers, and their memory, for minutes
     people = plan.drop_duplicates("participant_id")[["participant_id", "diagnosis", "age", "sex"]]
     write_tsv(people, out / "participants.tsv")
     write_tsv(truth, out / "derivatives" / "truth" / "scans.tsv")
@@ -970,22 +988,18 @@ def simulate(
 
 def _write_description(out: Path, settings: dict, prepared: bool) -> None:
     "dataset_description.json, or an error where another cohort lies there already."
-    path = out / "dataset_description.json"
-    generator = {"Name": "msvae simulate", "Parameters": settings}
-    if path.exists():
-        known = json.loads(path.read_text()).get("GeneratedBy", [{}])
-        before = next((entry["Parameters"] for entry in known if entry.get("Name") == "msvae simulate"), None)
-        if before is not None:
-            for name, value in settings.items():
-                if name != "scale" and before[name] != value:
-                    raise MsvaeError(f"{out} holds a cohort with {name} {before[name]:g}, not {value:g}: choose another folder")
-            settings["scale"] = max(settings["scale"], before["scale"])
-        elif not prepared:
-            raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
-        else:
-            generator = [*known, generator]
-    write_json({"Name": "Simulated FLAIR phantoms", "BIDSVersion": "1.10.0", "DatasetType": "derivative" if prepared else "raw",
-                "GeneratedBy": generator if isinstance(generator, list) else [generator]}, path)
+    path, name = out / "dataset_description.json", "msvae simulate"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    others = [entry for entry in known.get("GeneratedBy", []) if entry.get("Name") != name]
+    before = next((entry["Parameters"] for entry in known.get("GeneratedBy", []) if entry.get("Name") == name), None)
+    if known and before is None and not prepared:
+        raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
+    for key, value in settings.items():
+        if before is not None and key != "scale" and before[key] != value:
+            raise MsvaeError(f"{out} holds a cohort with {key} {before[key]:g}, not {value:g}: choose another folder")
+    settings = settings | {"scale": max(settings["scale"], before["scale"] if before else 0)}
+    write_json(known | {"Name": "Simulated FLAIR phantoms", "BIDSVersion": "1.10.0", "DatasetType": "derivative" if prepared else "raw",
+                        "GeneratedBy": [*others, {"Name": name, "Parameters": settings}]}, path)
 
 
 def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:

@@ -202,7 +202,7 @@ def _cohort(run: RunFolder) -> str:
         return run.missing("encode")
     return cohort_table(table)
 
-# %% ../nbs/15_report.ipynb #4f332c68
+# %% ../nbs/15_report.ipynb #3cc9d67c
 RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 NOT_CURVES = {"epoch", "seconds", "scans", "learning_rate", "step", "time"}
 
@@ -218,13 +218,16 @@ def training_figure(
                                     if column.removeprefix("val_") not in NOT_CURVES))
     rows = max(1, -(-len(quantities) // 2))
     figure = make_subplots(rows, 2, subplot_titles=[name.replace("_", " ") for name in quantities], vertical_spacing=0.25 / rows, horizontal_spacing=0.1)
+    named = set()
     for number, (run, table) in enumerate(numeric.items()):
         epoch = table["epoch"] if "epoch" in table else np.arange(1, len(table) + 1)
         for place, name in enumerate(quantities):
             for column, dash in ((name, "solid"), (f"val_{name}", "dash")):
                 if column in table:
+                    shown = (run, dash) not in named
+                    named.add((run, dash))
                     figure.add_scatter(x=epoch, y=table[column], row=place // 2 + 1, col=place % 2 + 1, name=run + (", validation" if dash == "dash" else ""),
-                                       legendgroup=run + dash, showlegend=name == quantities[0], mode="lines+markers" if len(table) < 3 else "lines",
+                                       legendgroup=run + dash, showlegend=shown, mode="lines+markers" if len(table) < 3 else "lines",
                                        line=dict(color=RUN_COLORS[number % len(RUN_COLORS)], dash=dash))
     figure.update_layout(template="msvae", height=130 + 230 * rows, margin=dict(t=40, b=90),
                          legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0))
@@ -241,7 +244,7 @@ def _training(runs: list) -> str:
     caption = "Each panel is a quantity that was recorded per epoch; dashed lines are patients the model was not trained on. A dashed line that rises while the solid one falls is overfitting."
     return html_table(["Run", "Epochs", "Minutes"], rows) + html_figure(training_figure(histories), "Training curves", caption) + missing
 
-# %% ../nbs/15_report.ipynb #e77af87e
+# %% ../nbs/15_report.ipynb #b3c43258
 QUALITY_ROWS = {"mse": "Mean squared error", "psnr": "PSNR, dB", "ssim": "SSIM", "ssim_brain": "SSIM inside the brain", "ms_ssim": "MS-SSIM",
                 "sharpness_ratio": "Sharpness (1: as the original)", "detail_correlation": "Detail that is right (correlation)",
                 "resolution_mm": "Resolution, mm", "artefact": "Checkerboard (0: none)"}
@@ -253,12 +256,11 @@ def quality_table(
     runs: list, # RunFolder with `quality`
 ) -> str:
     "Reconstruction and sample measures, a column per model and baseline."
-    columns = {}
+    columns = {run.name: run.quality["test"] for run in runs}
     for run in runs:
-        columns[run.name] = run.quality["test"]
         for name, label in (("pca", f"PCA-{run.quality['baseline'].get('pca', {}).get('components', '')}"), ("mean", "Mean image")):
             numbers = run.quality["baseline"].get(name)
-            if numbers and columns.get(label, numbers) != numbers: # another cohort or split
+            if numbers and columns.get(label, numbers)["mse"] != numbers["mse"]: # another cohort or split
                 label += f" of {run.name}"
             if numbers:
                 columns[label] = numbers
@@ -373,7 +375,7 @@ def add_scans(
     return figure.add_scatter3d(x=axes[:, 0], y=axes[:, 1], z=axes[:, 2], mode="markers+text", text=scans.participant_id.astype(str), name=f"scans from elsewhere ({len(scans)})",
                                 marker=dict(symbol="cross", size=6, color="#CC79A7", line=dict(width=1, color="#222")), textfont=dict(size=10))
 
-# %% ../nbs/15_report.ipynb #ecc48300
+# %% ../nbs/15_report.ipynb #11e71536
 SHOWN_SCANS = 6
 
 
@@ -387,7 +389,7 @@ def _elsewhere(runs: list, folders: list) -> str:
     for folder in folders:
         dataset, (_, about) = open_prepared(folder), describe_data(folder)
         names, volumes = _scan_names(dataset.table)[:SHOWN_SCANS], np.asarray(dataset.volumes[:SHOWN_SCANS])
-        page += f"<h3>{escape(str(folder))}</h3><p>{escape(about)} {len(dataset)} scans; the first {len(names)} are pictured.</p>"
+        page += f"<h3>{escape(Path(folder).resolve().name)}</h3><p>{escape(about)} {len(dataset)} scans; the first {len(names)} are pictured.</p>"
         page += html_figure(brain_figure(list(volumes), names), "As prepared", "In the model's space and size, 40x48x40 voxels of 4 mm.")
         for run in runs:
             try:

@@ -310,7 +310,7 @@ def _finish(model: keras.Model, run: Path, config: dict) -> None:
             getattr(model, name).save(temporary)
     write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config), run / "provenance.json")
 
-# %% ../nbs/10_training.ipynb #607cc6e6
+# %% ../nbs/10_training.ipynb #864f9c46
 class Run:
     "A finished run: its records, its two networks and its data."
 
@@ -347,6 +347,18 @@ class Run:
         return load_network(self.path / "decoder.keras", (None, self.latent_dim))
 
     @cached_property
+    def _encode(self):
+        "The encoder's mean, traced once for any number of scans."
+        encoder = self.encoder # opened here: weights that are read inside a trace are lost
+        return tf.function(lambda volumes: encoder(volumes, training=False)[0], [tf.TensorSpec((None, *SHAPE, 1))])
+
+    @cached_property
+    def _decode(self):
+        "The decoder, traced once for any number of latent vectors."
+        decoder = self.decoder
+        return tf.function(lambda latent: decoder(latent, training=False), [tf.TensorSpec((None, self.latent_dim))])
+
+    @cached_property
     def prepared(self) -> PreparedDataset:
         "The cohort it was trained on."
         return open_prepared(self.config["prepared"], self.config["include_suspect"])
@@ -373,7 +385,7 @@ def load_run(
     "Open a finished run."
     return Run(path)
 
-# %% ../nbs/10_training.ipynb #705c325f
+# %% ../nbs/10_training.ipynb #3d91a3bd
 @patch
 def encode(
     self: Run,
@@ -381,7 +393,7 @@ def encode(
     batch_size: int = 32, # scans
 ) -> np.ndarray: # (n, latent_dim), float32
     "The latent mean of each scan."
-    return _in_batches(lambda batch: self.encoder.predict_on_batch(batch)[0], volumes, batch_size, (self.latent_dim,))
+    return _in_batches(self._encode, volumes, batch_size, (self.latent_dim,))
 
 
 @patch
@@ -391,7 +403,7 @@ def decode(
     batch_size: int = 32, # scans
 ) -> np.ndarray: # (n, 40, 48, 40, 1), float32 in [0, 1]
     "The volume of each latent vector."
-    return _in_batches(self.decoder.predict_on_batch, np.asarray(latent, np.float32), batch_size, (*SHAPE, 1))
+    return _in_batches(self._decode, np.asarray(latent, np.float32), batch_size, (*SHAPE, 1))
 
 
 @patch
@@ -417,7 +429,7 @@ def _in_batches(function, inputs: np.ndarray, batch_size: int, shape: tuple) -> 
     "Apply a network batch by batch, so that no cohort needs to fit into memory twice."
     outputs = np.empty((len(inputs), *shape), np.float32)
     for start in range(0, len(inputs), batch_size):
-        outputs[start:start + batch_size] = function(np.asarray(inputs[start:start + batch_size]))
+        outputs[start:start + batch_size] = function(np.asarray(inputs[start:start + batch_size], np.float32))
     return outputs
 
 # %% ../nbs/10_training.ipynb #595a3c8d
