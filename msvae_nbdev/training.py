@@ -222,7 +222,7 @@ def use_cores() -> None:
     with contextlib.suppress(RuntimeError, AttributeError):
         tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
 
-# %% ../nbs/10_training.ipynb #1414feec
+# %% ../nbs/10_training.ipynb #31cf44c0
 def train(
     prepared: str | os.PathLike | PreparedDataset, # prepared folder
     run: str | os.PathLike, # run folder, new or to be continued
@@ -239,7 +239,7 @@ def train(
     deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
     verbose: str | int = "auto", # 0 silent, 1 progress bar, 2 a line per epoch; auto: a bar on a terminal, else lines
     **options, # of the objective, such as beta, margin, negative_weight, beta_neg
-) -> "Run": # the finished run
+): # the finished `Run`
     "Train a model, or finish a run that was stopped."
     use_cores()
     run = Path(run)
