@@ -181,6 +181,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msvae_nbdev.phantom._protocols': ('phantom.html#_protocols', 'msvae_nbdev/phantom.py'),
                                      'msvae_nbdev.phantom._rotation': ('phantom.html#_rotation', 'msvae_nbdev/phantom.py'),
                                      'msvae_nbdev.phantom._save_image': ('phantom.html#_save_image', 'msvae_nbdev/phantom.py'),
+                                     'msvae_nbdev.phantom._shade_and_noise': ('phantom.html#_shade_and_noise', 'msvae_nbdev/phantom.py'),
                                      'msvae_nbdev.phantom._shell': ('phantom.html#_shell', 'msvae_nbdev/phantom.py'),
                                      'msvae_nbdev.phantom._ventricle_region': ('phantom.html#_ventricle_region', 'msvae_nbdev/phantom.py'),
                                      'msvae_nbdev.phantom._ventricle_table': ('phantom.html#_ventricle_table', 'msvae_nbdev/phantom.py'),

@@ -821,7 +821,7 @@ def _follow_ups(rng: np.random.Generator, mean: float) -> int:
     "Scans after the first: geometric with the class's mean, at most 15."
     return int(min(rng.geometric(1 / (1 + mean)) - 1, 15)) if mean > 0 else 0
 
-# %% ../nbs/04_phantom.ipynb #396e50fc
+# %% ../nbs/04_phantom.ipynb #705aac04
 class Phantom(NamedTuple):
     "One simulated scan and its truth."
     picture: np.ndarray # float32 on the grid
@@ -855,17 +855,24 @@ def simulate_scan(
     of_scan = partial(stream, seed, row["diagnosis"], row["number"], row["session"])
     pose = make_pose(of_scan("pose"), anatomy.size)
     grid = make_grid(of_scan("grid"), row, pose)
-    whole = paint_signal(head, anatomy, changes, signal)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
-    (picture,) = scan_maps([whole], head.affine, grid, pose, anatomy.displacement)
-    brain, lesion = scan_maps([head.brain, changes.bright], inner, grid, pose, anatomy.displacement, thinnest=3.0)
-    nodes = [np.arange(0, side + 8, 8, dtype=np.float32) for side in grid.shape]
+    (picture,) = scan_maps([paint_signal(head, anatomy, changes, signal)], head.affine, grid, pose, anatomy.displacement)
+    brain, lesion = (map_ > 0.5 for map_ in scan_maps([head.brain, changes.bright], inner, grid, pose, anatomy.displacement, thinnest=3.0))
+    _shade_and_noise(picture, grid, row, noise_sigma(row, signal), of_scan)
+    return Phantom(picture, brain, lesion, grid.affine, truth_affine(pose, anatomy.displacement),
+                   registered_affine(pose, anatomy.displacement), anatomy, burden)
+
+
+def _shade_and_noise(picture: np.ndarray, grid: Grid, row: dict, sigma: float, of_scan, step: int = 8) -> None:
+    "The coil's shade and the noise, in place and in slabs: a scan of 1 mm is large."
+    nodes = [np.arange(0, side + step, step, dtype=np.float32) for side in grid.shape]
     points = nib.affines.apply_affine(grid.affine, np.stack(np.meshgrid(*nodes, indexing="ij"), -1))
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], np.moveaxis(points, -1, 0))
-    picture *= upsample(shade, grid.shape, 8)
-    picture = add_noise(picture, noise_sigma(row, signal), of_scan("noise"))
-    return Phantom(picture, brain > 0.5, lesion > 0.5, grid.affine, truth_affine(pose, anatomy.displacement),
-                   registered_affine(pose, anatomy.displacement), anatomy, burden)
+    rng = of_scan("noise")
+    for first in range(0, grid.shape[2], 4 * step):
+        slab = picture[..., first:first + 4 * step]
+        slab *= upsample(shade[..., first // step:first // step + 6], slab.shape, step)
+        add_noise(slab, sigma, rng)
 
 # %% ../nbs/04_phantom.ipynb #a12e3a0c
 SIDECAR_KEYS = (*ACQUISITION, "protocol")
