@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'BOTTLENECK', 'DENSE_UNITS', 'DROPOUT', 'MOMENTUM', 'SLOPE', 'PAPER_MODELS', 'quiet_stderr',
-           'build_encoder', 'build_decoder', 'layer_table']
+           'build_encoder', 'build_decoder', 'multiply_adds', 'layer_table', 'stages', 'network_figure']
 
 # %% ../nbs/07_networks.ipynb #0938afb8
 import contextlib
@@ -37,11 +37,13 @@ with quiet_stderr():
     import keras
     import tensorflow as tf
 
-# %% ../nbs/07_networks.ipynb #300b956c
+# %% ../nbs/07_networks.ipynb #59faeb23
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 from keras import layers
 
+from . import figures # registers the template
 from .core import MsvaeError
 from .space import SHAPE
 
@@ -56,11 +58,15 @@ SLOPE = 0.2
 PAPER_MODELS = {"VAE-8": {"objective": "vae", "latent_dim": 8}, "VAE-512": {"objective": "vae", "latent_dim": 512},
                 "IVAE-32": {"objective": "introvae", "latent_dim": 32}, "IVAE-256": {"objective": "introvae", "latent_dim": 256}}
 
-# %% ../nbs/07_networks.ipynb #7e6487f7
+# %% ../nbs/07_networks.ipynb #da096a66
+def _normalise(inputs):
+    "Batch normalisation; devices that share a batch share its statistics."
+    return layers.BatchNormalization(momentum=MOMENTUM, synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1)(inputs)
+
+
 def _dense_block(inputs):
     "Dense, batch normalisation, activation, dropout: the same on both sides of the latent space."
-    outputs = layers.Dense(DENSE_UNITS, use_bias=False)(inputs)
-    outputs = layers.BatchNormalization(momentum=MOMENTUM)(outputs)
+    outputs = _normalise(layers.Dense(DENSE_UNITS, use_bias=False)(inputs))
     return layers.Dropout(DROPOUT)(layers.LeakyReLU(SLOPE)(outputs))
 
 
@@ -68,7 +74,7 @@ def _quiet():
     "Initial weights of a log variance of about -2, whatever the scan."
     return {"kernel_initializer": keras.initializers.RandomNormal(stddev=1e-3), "bias_initializer": keras.initializers.Constant(-2.0)}
 
-# %% ../nbs/07_networks.ipynb #18d292c1
+# %% ../nbs/07_networks.ipynb #734ece6c
 def build_encoder(
     latent_dim: int, # length of the latent vector
     shape: tuple = SHAPE, # voxels, each side a multiple of 2 ** len(filters)
@@ -82,14 +88,13 @@ def build_encoder(
     for count in filters:
         features = layers.Conv3D(count, 3, padding="same", use_bias=False)(features)
         features = layers.MaxPooling3D(2)(features)
-        features = layers.BatchNormalization(momentum=MOMENTUM)(features)
-        features = layers.LeakyReLU(SLOPE)(features)
+        features = layers.LeakyReLU(SLOPE)(_normalise(features))
     hidden = _dense_block(layers.Flatten()(features))
-    mean = layers.Dense(latent_dim, name="mean")(hidden)
-    log_variance = layers.Dense(latent_dim, name="log_variance", **_quiet())(hidden)
+    mean = layers.Dense(latent_dim, name="mean", dtype="float32")(hidden)
+    log_variance = layers.Dense(latent_dim, name="log_variance", dtype="float32", **_quiet())(hidden)
     return keras.Model(inputs, [mean, log_variance], name="encoder")
 
-# %% ../nbs/07_networks.ipynb #0d42773e
+# %% ../nbs/07_networks.ipynb #0a4e5585
 def build_decoder(
     latent_dim: int, # length of the latent vector
     shape: tuple = SHAPE, # voxels, each side a multiple of 2 ** len(filters)
@@ -102,20 +107,70 @@ def build_decoder(
     features = layers.Dense(math.prod(bottleneck), use_bias=False)(_dense_block(inputs))
     features = layers.Reshape(bottleneck)(features)
     for count in (*filters[-2::-1], 1):
-        features = layers.BatchNormalization(momentum=MOMENTUM)(features)
-        features = layers.LeakyReLU(SLOPE)(features)
+        features = layers.LeakyReLU(SLOPE)(_normalise(features))
         features = layers.Conv3DTranspose(count, 4, strides=2, padding="same", use_bias=False)(features)
-    features = layers.EinsumDense("nijkc,cd->nijkd", output_shape=(*shape, 1), bias_axes="ijkd", name="template")(features)
-    decoder = keras.Model(inputs, layers.Activation("sigmoid", name="intensity")(features), name="decoder")
+    features = layers.EinsumDense("nijkc,cd->nijkd", output_shape=(*shape, 1), bias_axes="ijkd", dtype="float32", name="template")(features)
+    decoder = keras.Model(inputs, layers.Activation("sigmoid", dtype="float32", name="intensity")(features), name="decoder")
     show = np.full((*shape, 1), 0.5) if template is None else np.clip(template, 0.01, 0.99)
     decoder.get_layer("template").set_weights([np.full((1, 1), 0.2), np.log(show / (1 - show))])
     return decoder
 
-# %% ../nbs/07_networks.ipynb #850de5a3
+# %% ../nbs/07_networks.ipynb #5fb308a7
+def multiply_adds(
+    layer: keras.layers.Layer, # of a built network
+) -> int: # for one scan
+    "Multiplications (each with an addition) of a layer; those of normalisation, activation and pooling are too few to count."
+    if isinstance(layer, layers.Conv3DTranspose):
+        return math.prod(layer.input.shape[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, layers.Conv3D):
+        return math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+    return math.prod(layer.kernel.shape) if isinstance(layer, layers.Dense) else 0
+
+
 def layer_table(
     model: keras.Model, # an encoder or a decoder
-) -> pd.DataFrame: # one row per layer: layer, output shape, parameters
-    "The layers of a network with their output shapes and numbers of parameters."
-    rows = [{"layer": type(layer).__name__, "output": "x".join(map(str, layer.output.shape[1:])), "parameters": layer.count_params()}
-            for layer in model.layers]
+) -> pd.DataFrame: # one row per layer: layer, output shape, parameters, millions of multiplications
+    "The layers of a network with their output shapes, numbers of parameters and cost."
+    rows = [{"layer": type(layer).__name__, "output": "x".join(map(str, layer.output.shape[1:])), "parameters": layer.count_params(),
+             "million multiply-adds": round(multiply_adds(layer) / 1e6, 1)} for layer in model.layers]
     return pd.DataFrame(rows)
+
+# %% ../nbs/07_networks.ipynb #3a6ec774
+def stages(
+    model: keras.Model, # an encoder or a decoder
+) -> list: # of (output shape, names of its layers)
+    "Consecutive layers with the same output shape, together."
+    found = []
+    for layer in model.layers:
+        shape, name = tuple(layer.output.shape[1:]), type(layer).__name__
+        name = {"InputLayer": "", "BatchNormalization": "normalise", "LeakyReLU": "rectify", "MaxPooling3D": "pool", "EinsumDense": "template", "Reshape": "", "Flatten": "",
+                "Conv3D": "convolve 3", "Conv3DTranspose": "up 4/2", "Activation": "sigmoid"}.get(name, name.lower())
+        if layer.name in ("mean", "log_variance"):
+            name = layer.name.replace("_", " ")
+        if not found or found[-1][0] != shape:
+            found.append((shape, []))
+        found[-1][1].extend([name] if name else [])
+    return found
+
+
+def network_figure(
+    *models: keras.Model, # encoder, decoder
+) -> go.Figure:
+    "Draw networks as blocks, from left to right."
+    figure, left = go.Figure(), 0.0
+    for model in models:
+        figure.add_annotation(x=left, y=-58, text=model.name, showarrow=False, xanchor="left", yanchor="bottom", font=dict(size=14))
+        for shape, names in stages(model):
+            side, count = (max(shape[:-1]), shape[-1]) if len(shape) > 1 else (4 + 3 * math.log2(shape[0]), 1)
+            width, tilt = 0.5 + 0.35 * math.log2(count), 0.22 * side if len(shape) > 1 else 0
+            figure.add_scatter(x=np.array([0, 0, width, width, 0]) + left, y=np.array([-0.5, 0.5, 0.5, -0.5, -0.5]) * side, fill="toself", mode="lines",
+                               line=dict(color="#444", width=1), fillcolor="#9ecae1" if len(shape) > 1 else "#fdae6b", hoverinfo="skip", showlegend=False)
+            if tilt:
+                figure.add_scatter(x=np.array([0, 0.6, width + 0.6, width + 0.6, width, width, 0]) + left, mode="lines", fill="toself", hoverinfo="skip", showlegend=False,
+                                   y=[side / 2, side / 2 + tilt, side / 2 + tilt, tilt - side / 2, -side / 2, side / 2, side / 2], line=dict(color="#444", width=1), fillcolor="#deebf7")
+            figure.add_annotation(x=left + width / 2, y=-27, text="x".join(map(str, shape)), textangle=-90, showarrow=False, yanchor="top", font=dict(size=12))
+            figure.add_annotation(x=left + width / 2, y=37, text="<br>".join(names), showarrow=False, yanchor="bottom", font=dict(size=10, color="#666"))
+            left += max(width, 1.1) + 1.2
+        left += 1.0
+    figure.update_xaxes(visible=False).update_yaxes(visible=False, range=[-58, 62])
+    return figure.update_layout(template="msvae", width=1150, height=430, margin=dict(l=10, r=10, t=10, b=10))

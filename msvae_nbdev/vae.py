@@ -37,12 +37,12 @@ def step_noise(
     key = tf.stack([tf.cast(seed, tf.int64) + 1_000_003 * stream, tf.cast(step, tf.int64)])
     return tf.random.stateless_normal(shape, key)
 
-# %% ../nbs/08_vae.ipynb #3c6b33bb
+# %% ../nbs/08_vae.ipynb #46ceb292
 class Autoencoder(keras.Model):
     "An encoder and a decoder with the metrics that every objective tracks."
 
     metric_names = ("loss", "reconstruction", "kl")
-    advice = "Lower the learning rate."
+    advice = {"diverged": "lower the learning rate", "collapsed": "lower beta, or give it warm-up epochs"}
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Autoencoder(keras.Model):
         self.decoder = decoder
         self.seed = seed
         self.latent_dim = decoder.input_shape[-1]
-        self.step = self.add_weight(name="step", shape=(), dtype="int64", initializer="zeros", trainable=False)
+        self.step = self.add_weight(name="step", shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="only_first_replica")
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self.metric_names}
 
     @property
@@ -71,7 +71,15 @@ class Autoencoder(keras.Model):
         "Add the values of one step to the running means and return those."
         for name, value in values.items():
             self.trackers[name].update_state(value)
-        return {name: self.trackers[name].result() for name in values}
+        shape = (1,) if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy) else () # Keras averages over workers along an axis
+        return {name: tf.reshape(self.trackers[name].result(), shape) for name in values}
+
+    def noise(self, like, stream=0):
+        "Standard normal noise for this device's share of the batch: the same numbers however many devices share it."
+        context = tf.distribute.get_replica_context()
+        count, devices = tf.shape(like)[0], context.num_replicas_in_sync
+        noise = step_noise((count * devices, like.shape[-1]), self.seed, self.step, stream)
+        return noise if devices == 1 else noise[context.replica_id_in_sync_group * count:][:count]
 
 # %% ../nbs/08_vae.ipynb #acf637d4
 class VAE(Autoencoder):
@@ -95,17 +103,18 @@ class VAE(Autoencoder):
             return self.beta
         return self.beta * tf.minimum(1.0, tf.cast(self.step, tf.float32) / self.warmup_steps)
 
-# %% ../nbs/08_vae.ipynb #5a7103f8
+# %% ../nbs/08_vae.ipynb #a8c5d8cc
 @patch
 def train_step(self: VAE, volumes):
     "One step on one batch."
     with tf.GradientTape() as tape:
         mean, log_variance = self.encoder(volumes, training=True)
-        latent = mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), self.seed, self.step)
+        latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
         reconstruction = tf.reduce_mean(squared_error(volumes, self.decoder(latent, training=True)))
         kl = tf.reduce_mean(kl_divergence(mean, log_variance))
         loss = reconstruction + self.current_beta() * kl
-    self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        share = loss / tf.distribute.get_replica_context().num_replicas_in_sync
+    self.optimizer.apply(tape.gradient(share, self.trainable_variables), self.trainable_variables)
     self.step.assign_add(1)
     return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
 
