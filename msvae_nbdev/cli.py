@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Workers', 'Run', 'DEMO', 'options', 'simulate', 'prepare', 'Objective', 'train', 'encode', 'evaluate',
-           'classify', 'bias', 'report', 'Size', 'run_demo', 'demo', 'main']
+           'classify', 'bias', 'report', 'predict', 'Size', 'run_demo', 'demo', 'main']
 
 # %% ../nbs/16_cli.ipynb #29d989ce
 import sys
@@ -126,18 +126,19 @@ def encode(
     latents = start(run, prepared, output)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
-# %% ../nbs/16_cli.ipynb #e1b29bdd
+# %% ../nbs/16_cli.ipynb #36c20adb
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
 @app.command()
 def evaluate(run: Run, samples: Annotated[int, typer.Option(min=2, help="Brains to sample.")] = 64, seed: int = 0):
-    "Reconstructions and samples of a run, in figures and in numbers (quality.json)."
+    "Reconstructions and samples of a run, in figures and in numbers (quality.json, quality_scans.tsv)."
     from msvae_nbdev.quality import evaluate_run
 
     result = evaluate_run(run, n_samples=samples, seed=seed)
+    lesions = result["test"].get("lesion_fidelity")
     typer.echo(f"{run}: test MSE {result['test']['mse']:.5f} (PCA {result['baseline']['pca']['mse']:.5f}), "
-               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail")
+               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail" + (f", {lesions:.0%} of the lesions' contrast" if lesions is not None else ""))
 
 
 @app.command()
@@ -151,12 +152,15 @@ def classify(run: Run):
 
 @app.command()
 def bias(run: Run):
-    "Disease or scanner? What acquisition alone would have said (bias.json)."
+    "Disease or scanner? What of the separation the acquisition explains, and what would decide it (bias.json)."
     from msvae_nbdev.bias import audit_run
 
     result = audit_run(run)
+    confound = result["confound"]
     typer.echo(f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, latents {_balanced(result['latent_only']):.2f}, "
-               f"adjusted {_balanced(result['adjusted']):.2f}; verdict: {result['confound']['verdict']}")
+               f"adjusted {_balanced(result['adjusted']):.2f}; verdict: {confound['verdict']}, since {confound['reason']}")
+    if confound["verdict"] == "undecidable" and "would_decide" in confound:
+        typer.echo(confound["would_decide"]["sentence"])
 
 
 def _balanced(result: dict) -> float:
@@ -176,6 +180,29 @@ def report(
     from msvae_nbdev.report import report as write
 
     typer.echo(f"report: {write(runs, output, encode=encode)}")
+
+# %% ../nbs/16_cli.ipynb #886d6778
+@app.command()
+def predict(
+    run: Run,
+    scans: Annotated[list[Path], typer.Argument(help="FLAIR scans, raw or prepared.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page; a .json and a .tsv of the same name stand beside it.")] = Path("prediction.html"),
+    keep: Annotated[Optional[Path], typer.Option(help="Folder for the derivatives of raw scans; default: not kept.")] = None,
+    skull_strip: Annotated[str, typer.Option(help="For raw scans: template, bet, deepbet or none.")] = "template",
+):
+    "Class probabilities of new scans and how unusual they are. Research software, not for diagnosis."
+    from msvae_nbdev.predict import predict as start
+
+    table = start(run, scans, output, keep, skull_strip)
+    for scan in table.to_dict("records"):
+        if scan["status"] == "failed":
+            typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
+        else:
+            said = "unlike what the model knows" if scan["foreign"] else f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
+            typer.echo(f"{scan['scan']} ({scan['status']}): {said}; {scan['distance_rank']:.1%} of held-out scans lie as far out")
+    typer.echo(f"result: {output}; research software, not for diagnosis")
+    if (table.status == "failed").all():
+        raise typer.Exit(1)
 
 # %% ../nbs/16_cli.ipynb #df8afdc8
 class Size(StrEnum):
