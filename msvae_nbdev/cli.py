@@ -79,7 +79,7 @@ def prepare(
     if len(scans) and not (scans.status != "failed").any():
         raise typer.Exit(1)
 
-# %% ../nbs/16_cli.ipynb #4e61594b
+# %% ../nbs/16_cli.ipynb #08a21969
 class Objective(StrEnum):
     "What a model is trained for."
     vae = "vae"
@@ -103,13 +103,19 @@ def train(
     validation: Annotated[float, typer.Option(help="Share held out to watch the training.")] = 0.1,
     include_suspect: Annotated[bool, typer.Option("--include-suspect", help="Train on scans whose quality check raised doubts, too.")] = False,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Augmentation: mirror half of the scans, left to right.")] = False,
+    intensity: Annotated[float, typer.Option(min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05.")] = 0.0,
+    patience: Annotated[Optional[int], typer.Option(min=1, help="For a vae: stop after so many epochs without a better validation loss; default: never.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, to RUN/tensorboard.")] = False,
 ):
     "Train a VAE, an IntroVAE or a Soft-IntroVAE."
     from msvae_nbdev.training import train as start
 
     start(prepared, run, objective=objective.value, latent_dim=latent_dim, epochs=epochs, batch_size=batch_size,
           learning_rate=learning_rate, warmup_epochs=warmup_epochs, seed=seed, test=test, validation=validation,
-          include_suspect=include_suspect, deterministic=deterministic)
+          include_suspect=include_suspect, deterministic=deterministic, flip=flip, intensity=intensity, patience=patience,
+          precision=precision, tensorboard=tensorboard)
     typer.echo(f"trained: {run}")
 
 

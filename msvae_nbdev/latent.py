@@ -12,7 +12,7 @@ __all__ = ['PAPER_TABLE2', 'CLICK_SCRIPT', 'OPPONENTS', 'surrogate_latents', 'la
            'axis_pattern', 'centroids', 'morph_figure', 'rank_unusual', 'Direction', 'LatentSpace', 'directions',
            'run_volumes', 'open_space', 'classify_run']
 
-# %% ../nbs/12_latent.ipynb #1209588d
+# %% ../nbs/12_latent.ipynb #7a05b3f2
 import base64
 import io
 from functools import cached_property
@@ -30,7 +30,7 @@ from sklearn.covariance import LedoitWolf, ledoit_wolf
 
 from .cohort import ACQUISITION, TABLE1, split_patients
 from .core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, read_json, write_json
-from .figures import mosaic, plane_images, png_uri, save_figure
+from .figures import mosaic, plane_images, save_figure
 from .quality import fit_pca
 from .space import AFFINE, SHAPE
 
@@ -616,7 +616,7 @@ function followClicks(plot) {
 }
 """
 
-# %% ../nbs/12_latent.ipynb #0f08eddf
+# %% ../nbs/12_latent.ipynb #9c236ab4
 def scan_figure(
     model: LatentLDA, # a five-class fit
     table: pd.DataFrame, # one row per scan, as for `classify`
@@ -647,8 +647,8 @@ def scan_figure(
     figure.add_annotation(text=lines[0], xref="x domain", yref="y domain", x=0, y=-0.04, xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=11, color="#444"))
     slider = dict(active=0, steps=steps, currentvalue=dict(prefix="test scan: "), font=dict(color="rgba(0,0,0,0)", size=1), ticklen=0, minorticklen=0, pad=dict(t=20))
     slider["currentvalue"]["font"] = dict(color="#222", size=13)
-    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, sliders=[slider], margin=dict(l=0, r=0, t=80, b=70), meta=dict(clickable=chosen.index.tolist()),
-                                legend=dict(orientation="h", x=0, y=1.0, yanchor="bottom"))
+    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, sliders=[slider], yaxis_domain=[0.3, 0.68], margin=dict(l=0, r=0, t=50, b=70), meta=dict(clickable=chosen.index.tolist()),
+                                legend=dict(x=0.57, y=1.0, yanchor="top"))
 
 # %% ../nbs/12_latent.ipynb #c754cf6d
 def runs_figure(
@@ -896,7 +896,7 @@ def pair_pictures(
     gap = np.zeros((2, rows[0][0].shape[1], 3), np.uint8)
     return [np.vstack([brain, gap, difference]) for brain, difference in rows], reach
 
-# %% ../nbs/12_latent.ipynb #ad88224a
+# %% ../nbs/12_latent.ipynb #3bba8ccb
 def _brain_panel(figure: go.Figure, pictures: list, active: int, note: str) -> None:
     "The right half of a figure: a picture that the slider exchanges, always the last trace."
     height, width = pictures[0].shape[:2]
@@ -921,26 +921,26 @@ def feature_figure(
     known = table.diagnosis.isin(DIAGNOSES).to_numpy()
     low, high = np.percentile(coordinate[known], [1, 99])
     values = np.linspace(low, high, steps)
-    volumes, middle = traverse(decode, direction, values - at, start), steps // 2
-    reference = middle if start is None else int(np.abs(values - at).argmin())
+    volumes = traverse(decode, direction, values - at, start)
+    reference, active = steps // 2 if start is None else int(np.abs(values - at).argmin()), steps - 2
     pictures, reach = pair_pictures(volumes, volumes[reference])
     curves = _densities(table[known], coordinate[known], np.linspace(low, high, 80))
     top = 1.05 * max(max(curve.y) for curve in curves if len(curve.y)) or 1.0
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
     figure.add_traces(curves, rows=[1] * len(curves), cols=[1] * len(curves))
-    _brain_panel(figure, pictures, reference, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
-    figure.add_vline(x=values[reference], line=dict(color="#222", dash="dot"), row=1, col=1)
-    _slide(figure, values, pictures, reference, name)
+    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
+    _slide(figure, values, pictures, active, name)
     figure.update_xaxes(title=name, row=1, col=1).update_yaxes(title="density", row=1, col=1, range=[0, top])
-    return figure.update_layout(template="msvae", title=title or f"{name}: by class, and in the brain", height=470, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
+    return figure.update_layout(template="msvae", title=title or f"{name}: by class, and in the brain", height=500, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
 
-# %% ../nbs/12_latent.ipynb #8640fd6e
+# %% ../nbs/12_latent.ipynb #74e0dd1c
 def _slide(figure: go.Figure, values: np.ndarray, pictures: list, active: int, name: str) -> None:
     "Give a figure its slider: each step exchanges the picture (the last trace) and moves the line."
     last = len(figure.data) - 1
     steps = [dict(method="update", label=f"{value:.2f}", args=[{"source": [picture_uri(picture, 85)]}, {"shapes[0].x0": value, "shapes[0].x1": value}, [last]])
              for value, picture in zip(values.tolist(), pictures)]
-    figure.update_layout(sliders=[dict(active=active, steps=steps, currentvalue=dict(prefix=f"{name} = "), pad=dict(t=50))], margin=dict(b=90, t=80))
+    figure.update_layout(sliders=[dict(active=active, steps=steps, currentvalue=dict(prefix=f"{name} = "), pad=dict(t=75))], margin=dict(b=110, t=80))
 
 # %% ../nbs/12_latent.ipynb #332913b3
 def axis_pattern(
@@ -966,7 +966,7 @@ def centroids(
     leuko = merge_leuko(diagnosis) == "leuko"
     return found | ({"leuko": z[leuko].mean().to_numpy()} if leuko.any() else {})
 
-# %% ../nbs/12_latent.ipynb #0e6018d0
+# %% ../nbs/12_latent.ipynb #cf3ea6dd
 def morph_figure(
     model: LatentLDA, # fitted; its probabilities stand on the left
     decode, # takes (n, k) codes, returns volumes
@@ -974,25 +974,25 @@ def morph_figure(
     end: np.ndarray, # (k,) code of the other
     names: tuple, # of the two ends
     beyond: float = 0.5, # how far to go on, as a share of the way
-    steps: int = 11, # pictures
+    steps: int = 9, # pictures
     temperature: float = 1.0, # of the probabilities, see `calibrate`
     title: str = "",
 ) -> go.Figure: # with a slider
     "The way from one code to another, and somewhat beyond: class probabilities, brains, and what changes in them."
     values = np.linspace(-beyond, 1 + beyond, steps)
     volumes = traverse(decode, end - start, values, start)
-    origin = int(np.abs(values).argmin())
+    origin, active = int(np.abs(values).argmin()), int(np.abs(values - 1).argmin())
     pictures, reach = pair_pictures(volumes, volumes[origin])
     fine = np.linspace(values[0], values[-1], 61)
     proba = tempered(model.predict_log_proba(start + fine[:, None] * (end - start)), temperature)
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
-    for label, column in zip(model.classes_, proba.T):
+    for label, column in sorted(zip(model.classes_, proba.T), key=lambda pair: DIAGNOSES.index(pair[0])):
         figure.add_scatter(x=fine.round(3), y=column.round(4), mode="lines", name=DIAGNOSIS_LABELS.get(label, label), line_color=DIAGNOSIS_COLORS.get(label), row=1, col=1)
-    _brain_panel(figure, pictures, origin, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
-    figure.add_vline(x=values[origin], line=dict(color="#222", dash="dot"), row=1, col=1)
-    _slide(figure, values, pictures, origin, "share of the way")
+    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
+    _slide(figure, values, pictures, active, "share of the way")
     figure.update_xaxes(title=f"0: {names[0]}, 1: {names[1]}", row=1, col=1).update_yaxes(title="class probability by LDA", row=1, col=1, range=[0, 1.02])
-    return figure.update_layout(template="msvae", title=title or f"From {names[0]} to {names[1]}", height=470, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
+    return figure.update_layout(template="msvae", title=title or f"From {names[0]} to {names[1]}", height=500, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
 
 # %% ../nbs/12_latent.ipynb #21a42b7f
 def rank_unusual(

@@ -7,7 +7,7 @@ __all__ = ['RUN_COLORS', 'NOT_CURVES', 'QUALITY_ROWS', 'SAMPLE_ROWS', 'ACCURACIE
            'RunFolder', 'html_table', 'show', 'html_figure', 'glance', 'cohort_table', 'training_figure',
            'quality_table', 'lda_table', 'bias_table', 'place_scans', 'add_scans', 'report']
 
-# %% ../nbs/15_report.ipynb #2781b54e
+# %% ../nbs/15_report.ipynb #a5166f8c
 import json
 import re
 from datetime import datetime
@@ -20,6 +20,7 @@ import plotly.graph_objects as go
 
 from .core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, atomic_path, read_json, read_tsv
 from .figures import brain_figure, load_figures
+from .latent import CLICK_SCRIPT
 
 # %% ../nbs/15_report.ipynb #afb42da3
 def describe_data(
@@ -442,7 +443,7 @@ def _flat(facts: dict, prefix: str = "") -> dict:
         flat |= _flat(value, f"{prefix}{name}: ") if isinstance(value, dict) else {prefix + name: value}
     return flat
 
-# %% ../nbs/15_report.ipynb #7dbbe06d
+# %% ../nbs/15_report.ipynb #d56cfad1
 CSS = """
 :root { color-scheme: light; } * { box-sizing: border-box; }
 body { margin: 0; font: 16px/1.5 Helvetica, Arial, sans-serif; color: #222; background: #fff; }
@@ -461,14 +462,14 @@ figure { margin: 1.4rem 0; min-width: 0; } .run { color: #555; font-weight: norm
 details td { text-align: left; white-space: normal; overflow-wrap: anywhere; } @media print { figure { break-inside: avoid; } }
 """
 
-DRAW = """
+DRAW = CLICK_SCRIPT + """
 const waiting = [...document.querySelectorAll("figure")];
 function draw() {
   const figure = waiting.shift();
   if (!figure) return;
   const data = JSON.parse(figure.querySelector("script").textContent);
   Plotly.newPlot(figure.querySelector(".plot"), data.data, data.layout, {responsive: !data.layout.width, displaylogo: false, displayModeBar: data.layout.scene ? 'hover' : false})
-    .then(plot => data.frames && Plotly.addFrames(plot, data.frames)).finally(() => setTimeout(draw, 0));
+    .then(plot => { followClicks(plot); return data.frames && Plotly.addFrames(plot, data.frames); }).finally(() => setTimeout(draw, 0));
 }
 draw();
 """
