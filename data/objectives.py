@@ -23,7 +23,7 @@ def summary(run, quality: dict) -> dict:
     "One row of objectives.csv: the last epoch's validation numbers and the held-out patients' quality."
     last = run.history.iloc[-1].filter(like="val_").round(3)
     scores = {f"{part}_{name}": quality.get(part, {}).get(name) for part, names in QUALITY.items() for name in names}
-    baselines = {f"{name}_mse": quality["baseline"].get(name, {}).get("mse") for name in ("pca", "mean_image")}
+    baselines = {f"{name}_mse": quality["baseline"][name]["mse"] for name in ("pca", "mean")}
     return {"epochs": len(run.history), "minutes": round(run.history.seconds.sum() / 60, 1), **last, **scores, **baselines, **quality["n"]}
 
 

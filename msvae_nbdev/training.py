@@ -213,7 +213,7 @@ class Recorder(keras.callbacks.Callback):
         if self.sound == epoch + 1 and self.save_every is not None and (last or time.monotonic() > self.written + self.save_every):
             self.save()
 
-# %% ../nbs/10_training.ipynb #cda0d5e3
+# %% ../nbs/10_training.ipynb #e7ca2bb2
 @patch
 def check(self: Recorder, epoch: int):
     "Remember the best epoch; stop a training that has gone wrong."
@@ -257,7 +257,7 @@ def line(self: Recorder) -> str:
     left = np.median([past["seconds"] for past in self.history[-5:]]) * (epochs - row["epoch"])
     values = ", ".join(f"{name} {row[name]:.4g}" for name in (*self.model.metric_names[1:], "val_reconstruction") if name in row)
     if getattr(self.model, "playing", False):
-        values += f"; {describe_game(row['kl_real'], row['kl_sample'], float(self.model.current_margin()))}"
+        values += f"; {describe_game(row['kl_real'], row['kl_sample'], float(keras.ops.convert_to_numpy(self.model.current_margin())))}"
     return f"epoch {row['epoch']}/{epochs}, {row['seconds']:.1f} s: {values}; {left:.0f} s left"
 
 # %% ../nbs/10_training.ipynb #da856b1a
@@ -316,7 +316,7 @@ def rate_schedule(
         return keras.optimizers.schedules.CosineDecay(start, config["epochs"] * steps_per_epoch, alpha=0.05)
     return keras.optimizers.schedules.CosineDecay(start, config["warmup_epochs"] * steps_per_epoch, alpha=min(GAME_RATE / start, 1.0))
 
-# %% ../nbs/10_training.ipynb #f22f50ce
+# %% ../nbs/10_training.ipynb #c7540440
 def compute_policy(
     precision: str, # auto, float32 or mixed_bfloat16
 ) -> str: # name of a Keras dtype policy
@@ -334,7 +334,9 @@ def default_strategy() -> tf.distribute.Strategy:
     "All graphics cards of this machine, and other machines where TF_CONFIG names them."
     if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy() if len(tf.config.list_physical_devices("GPU")) > 1 else tf.distribute.get_strategy()
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy(cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
+    return tf.distribute.get_strategy()
 
 # %% ../nbs/10_training.ipynb #47251e73
 def is_chief(
@@ -420,7 +422,7 @@ def use_cores() -> None:
     with contextlib.suppress(RuntimeError, AttributeError):
         tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
 
-# %% ../nbs/10_training.ipynb #f6e72836
+# %% ../nbs/10_training.ipynb #bd2acbe2
 def train(
     prepared: str | os.PathLike | PreparedDataset, # prepared folder
     run: str | os.PathLike, # run folder, new or to be continued
@@ -462,6 +464,8 @@ def train(
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         strategy = strategy or default_strategy()
+        if objective != "vae" and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise MsvaeError(f"{objective} cannot be trained on several machines: train it on one, with as many graphics cards as it has")
         with strategy.scope():
             model, epochs_done = _fit(prepared, split, run, config, verbose, tensorboard, save_every)
         if is_chief(strategy):
