@@ -147,7 +147,7 @@ def _picture_figure(picture, x, y, columns, rows, scale, title) -> go.Figure:
                          width=round((width + left) * scale) + 10, height=round((height + above + below) * scale) + top + 5)
     return figure
 
-# %% ../nbs/03_figures.ipynb #65ea0419
+# %% ../nbs/03_figures.ipynb #5a64c8bf
 SLIDER = 70 # screen pixels for the slider below a row
 
 
@@ -174,7 +174,7 @@ def slice_figure(
         top += height + SLIDER
     for column, label in enumerate(labels):
         figure.add_annotation(x=(column + 0.5) / len(grey), y=1, xref="paper", yref="paper", yanchor="bottom", text=label, showarrow=False)
-    figure.add_annotation(x=1, y=0, xref="paper", yref="paper", xanchor="right", yanchor="top", yshift=8 - SLIDER // 2, text="left is the patient's left",
+    figure.add_annotation(x=1, y=0, xref="paper", yref="paper", xanchor="right", yanchor="top", yshift=16 - SLIDER, text="left is the patient's left",
                           showarrow=False, font=dict(size=10, color="#666"))
     return figure.update_layout(template="msvae", sliders=sliders, margin=dict(l=15, r=15, t=25, b=SLIDER),
                                 width=round(column_width * len(grey)) + 30, height=round(total) + 25 + SLIDER)
