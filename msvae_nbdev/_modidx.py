@@ -301,6 +301,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'msvae_nbdev.latent.effect_sizes': ('latent.html#effect_sizes', 'msvae_nbdev/latent.py'),
                                     'msvae_nbdev.latent.feature_figure': ('latent.html#feature_figure', 'msvae_nbdev/latent.py'),
                                     'msvae_nbdev.latent.fit_temperature': ('latent.html#fit_temperature', 'msvae_nbdev/latent.py'),
+                                    'msvae_nbdev.latent.is_foreign': ('latent.html#is_foreign', 'msvae_nbdev/latent.py'),
                                     'msvae_nbdev.latent.latent_matrix': ('latent.html#latent_matrix', 'msvae_nbdev/latent.py'),
                                     'msvae_nbdev.latent.morph_figure': ('latent.html#morph_figure', 'msvae_nbdev/latent.py'),
                                     'msvae_nbdev.latent.open_space': ('latent.html#open_space', 'msvae_nbdev/latent.py'),

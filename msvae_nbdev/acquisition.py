@@ -33,20 +33,22 @@ def usable_columns(
         found[name] = {"status": status, "n_missing": int(len(values) - len(known))}
     return found
 
-# %% ../nbs/13_acquisition.ipynb #2096502d
+# %% ../nbs/13_acquisition.ipynb #35caa0f6
 def crowds(
     values: np.ndarray, # (n,) numbers
     most: int = 8, # crowds
     gap: float = 0.02, # least distance between two crowds, as a share of the range
-) -> np.ndarray | None: # (crowds,) their means, ascending; None where there are more, or only one that is no single value
+    width: float = 0.15, # of the widest crowd, likewise
+) -> np.ndarray | None: # (crowds,) their means, ascending; None where there are more, or where they are no crowds
     "The few values around which numbers crowd."
     distinct = np.unique(values)
     if len(distinct) <= most:
         return distinct
     starts = np.flatnonzero(np.diff(distinct) > gap * (distinct[-1] - distinct[0])) + 1
-    if not 1 <= len(starts) < most:
+    parts = np.split(distinct, starts)
+    if not 1 < len(parts) <= most or max(part[-1] - part[0] for part in parts) > width * (distinct[-1] - distinct[0]):
         return None
-    return np.array([values[(values >= part[0]) & (values <= part[-1])].mean() for part in np.split(distinct, starts)])
+    return np.array([values[(values >= part[0]) & (values <= part[-1])].mean() for part in parts])
 
 # %% ../nbs/13_acquisition.ipynb #7c3ab778
 class AcquisitionDesign(TransformerMixin, BaseEstimator):

@@ -76,8 +76,8 @@ def _acquire(tissue: np.ndarray, inside: np.ndarray, acquisition: dict, sigma: f
     picture[inside] = add_noise(tissue[inside], sigma * np.sqrt(8 / voxels), rng)
     return bound(block_mean(picture, 2))
 
-# %% ../nbs/studies/06_audit_proof.ipynb #c8fd0054
-POOL = {"healthy": 160, "ms": 80} # people
+# %% ../nbs/studies/06_audit_proof.ipynb #39944610
+POOL = {"healthy": 126, "ms": 63} # people
 PLAQUES = 3.0 # times the plaque volumes of the literature
 POOL_SEED = 20 # of all people in the pool; the encoder's training cohort has another
 
@@ -138,7 +138,7 @@ def encode_pool(
     z = np.concatenate(latents)
     return pd.concat([pd.DataFrame(rows), pd.DataFrame(z.astype(np.float32), columns=[f"z_{i}" for i in range(z.shape[1])])], axis=1)
 
-# %% ../nbs/studies/06_audit_proof.ipynb #b05cbdf6
+# %% ../nbs/studies/06_audit_proof.ipynb #8b4c47da
 def class_odds(
     bias: float, # 0: the same for both classes; 1: figure 11; 2: next to nothing in common
 ) -> dict: # class: odds of the six protocols
@@ -154,8 +154,8 @@ def draw_cohort(
     disease: bool, # False: the label MS is given to people without lesions
     bias: float, # as in `class_odds`
     seed: int = 0,
-    healthy: int = 90, # people
-    ms: int = 60, # people
+    healthy: int = 70, # people
+    ms: int = 45, # people
     again: float = 0.5, # share of people with a second scan
 ) -> pd.DataFrame: # one row per scan, as from `msvae encode`
     "A cohort drawn from the pool by patients; nobody is in two classes."
