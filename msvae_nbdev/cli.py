@@ -132,7 +132,7 @@ def encode(
     latents = start(run, prepared, output)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
-# %% ../nbs/16_cli.ipynb #36c20adb
+# %% ../nbs/16_cli.ipynb #2f20d0a5
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -144,7 +144,7 @@ def evaluate(run: Run, samples: Annotated[int, typer.Option(min=2, help="Brains 
     result = evaluate_run(run, n_samples=samples, seed=seed)
     lesions = result["test"].get("lesion_fidelity")
     typer.echo(f"{run}: test MSE {result['test']['mse']:.5f} (PCA {result['baseline']['pca']['mse']:.5f}), "
-               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail" + (f", {lesions:.0%} of the lesions' contrast" if lesions is not None else ""))
+               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail" + (f", {max(lesions, 0):.0%} of the lesions' contrast" if lesions is not None else ""))
 
 
 @app.command()

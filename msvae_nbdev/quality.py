@@ -851,7 +851,7 @@ def first_scans(patients: np.ndarray) -> np.ndarray:
     "One scan per patient: scans of one patient are nearer to each other than those of two, and a measure between sets takes that for a difference."
     return np.sort(np.unique(np.asarray(patients), return_index=True)[1])
 
-# %% ../nbs/11_quality.ipynb #28d84dea
+# %% ../nbs/11_quality.ipynb #ab8be302
 def verdict(
     result: dict, # from `evaluate`
 ) -> str: # a few sentences
@@ -876,7 +876,8 @@ def verdict(
     if samples.get("diversity") is not None and np.isfinite(samples["diversity"]):
         said.append(f"Samples have {samples['diversity']:.2f} of the diversity and {samples['sharpness_ratio']:.2f} of the detail of real scans.")
     if "lesion_fidelity" in test:
-        said.append(f"Reconstructions keep {test['lesion_fidelity']:.0%} of the lesions' contrast.")
+        kept = test["lesion_fidelity"]
+        said.append(f"Reconstructions keep {kept:.0%} of the lesions' contrast." if kept > 0 else "Nothing is left of the lesions' contrast in reconstructions.")
     if samples.get("copied", 0) > 0.1 + samples.get("copied_chance", 0):
         said.append(f"Of the samples {samples['copied']:.0%} look like copies of training scans.")
     return " ".join(said)
