@@ -1,0 +1,96 @@
+"""How often does the quality control flag a spoiled scan, how often a good one? `python data/preparation/flags.py WORK --seed 202` writes flags-202.csv.
+
+Simulates good phantoms of every protocol, spoils as many on purpose (spoil.py), prepares all of them, and keeps every scan's measures and verdict;
+the table grows by a dozen phantoms at a time. `--flair FOLDER` adds the real scans of a BIDS dataset. Run again, it goes on where it stopped."""
+import argparse
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+import spoil
+from msvae_nbdev.phantom import PROTOCOLS, plan_cohort, simulate_scan
+from msvae_nbdev.preprocess import MEASURES, prepare
+
+HERE = Path(__file__).parent
+
+
+def draw_plan(seed: int, each: int) -> pd.DataFrame:
+    "`each` phantoms of every protocol, one scan each; a larger plan begins with the smaller one."
+    plan = plan_cohort(0.2, seed=seed, bias=0.0).drop_duplicates("participant_id").sample(frac=1, random_state=seed)
+    parts = [plan[plan.protocol == name].head(each).assign(turn=range(each)) for name in PROTOCOLS.index]
+    return pd.concat(parts).sort_values("turn", kind="stable").drop(columns="turn").reset_index(drop=True)
+
+
+def write(scan, path: Path) -> None:
+    "A scan as scanners store it, 16 bit."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
+    image = nib.Nifti1Image(np.round(picture).astype(np.int16), scan.affine)
+    nib.save(image, path.with_name(f"part-{path.name}"))
+    path.with_name(f"part-{path.name}").rename(path)
+
+
+def make(row: dict, position: int, seed: int, work: Path) -> list:
+    "One good scan, and one spoiled; rows of the table of what was done."
+    kind = list(spoil.SPOIL)[position % len(spoil.SPOIL)]
+    rng, rows = np.random.default_rng([seed, position]), []
+    good, bad = work / "scans" / f"good-{position:03d}.nii", work / "scans" / f"bad-{position:03d}.nii"
+    note = bad.with_suffix(".txt")
+    if not note.exists():
+        scan = simulate_scan(row, seed)
+        write(scan, good)
+        if kind == "T1":
+            with spoil.t1_contrast():
+                spoiled, detail = simulate_scan(row, seed), "T1-weighted"
+        else:
+            spoiled, detail = spoil.SPOIL[kind](scan, rng)
+        write(spoiled, bad)
+        if position % 5 == 0:
+            write(scan._replace(picture=np.where(scan.brain, np.maximum(scan.picture, 1e-3), 0)), work / "scans" / f"stripped-{position:03d}.nii")
+        note.write_text(detail)
+    rows.append({"path": str(good), "kind": "good", "detail": "", "method": "template"})
+    rows.append({"path": str(bad), "kind": kind, "detail": note.read_text(), "method": "none" if kind == "strip" else "template"})
+    if position % 5 == 0:
+        rows.append({"path": str(work / "scans" / f"stripped-{position:03d}.nii"), "kind": "good", "detail": "stripped", "method": "none"})
+    return [each | {"participant_id": f"sub-{Path(each['path']).name.split('.')[0].replace('-', '')}", "protocol": row["protocol"]} for each in rows]
+
+
+def real_scans(dataset: Path) -> list:
+    "Rows for the real scans of a BIDS dataset."
+    return [{"path": str(path), "kind": "good", "detail": "real", "method": "template", "participant_id": f"sub-real{number}", "protocol": "real"}
+            for number, path in enumerate(sorted(dataset.glob("sub-*/**/*_FLAIR.nii.gz")), 1)]
+
+
+def score(table: pd.DataFrame, work: Path, workers: int) -> pd.DataFrame:
+    "Prepare what is not prepared yet; every scan's measures and verdict."
+    scores = []
+    for method, part in table.groupby("method"):
+        part.to_csv(work / f"{method}.csv", index=False)
+        scans = prepare(work / f"{method}.csv", work / f"prepared-{method}", workers=workers, skull_strip=method)
+        scores.append(part.merge(scans[["participant_id", "status", "reason", *MEASURES]], on="participant_id"))
+    scores = pd.concat(scores)
+    scores["reason"] = scores.reason.str.replace(str(work), "WORK", regex=False)
+    return scores.drop(columns=["path", "method", "seconds"]).sort_values("participant_id")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seed", type=int, default=202)
+    parser.add_argument("--each", type=int, default=27, help="phantoms of each protocol")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--flair", type=Path, help="a BIDS dataset of real scans")
+    options = parser.parse_args()
+    work = options.work / str(options.seed)
+    plan, together = draw_plan(options.seed, options.each).to_dict("records"), 2 * len(PROTOCOLS)
+    table = real_scans(options.flair) if options.flair else []
+    for first in range(0, len(plan), together):
+        rows = Parallel(options.workers)(delayed(make)(row, position, options.seed, work)
+                                         for position, row in enumerate(plan[first:first + together], first))
+        table += [row for group in rows for row in group]
+        scores = score(pd.DataFrame(table), work, options.workers).assign(seed=options.seed)
+        scores.to_csv(HERE / f"flags-{options.seed}.csv", index=False)
+        print(scores.assign(flagged=scores.status != "ok").groupby("kind").flagged.agg(["mean", "sum", "size"]), flush=True)
