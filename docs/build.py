@@ -17,6 +17,8 @@ from nbdev.config import nbpath2html
 from nbdev.serve import proc_nbs
 from sphinx.cmd.build import main as sphinx_build
 
+from msvae_nbdev.latent import CLICK_SCRIPT # a click on a point shows its brain
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "nbs"
 PROCESSED = ROOT / "_proc" # what nbdev makes of the notebooks
@@ -91,8 +93,9 @@ def figure_html(figure: dict, name: str, first: bool, depth: int) -> str:
     "A plotly figure that draws itself with the one plotly.js of the site, which its page loads before the first figure."
     script = f'<script src="{"../" * depth}_static/plotly.min.js"></script><script>{FIT_FIGURES}</script>' if first else ""
     figure = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
+    follow = CLICK_SCRIPT + "followClicks(document.getElementById('{plot_id}'));" if "clickable" in (figure["layout"].get("meta") or {}) else None
     return script + plotly.io.to_html(figure, config={"responsive": True, "displaylogo": False}, include_plotlyjs=False, full_html=False,
-                                      default_height="450px", div_id=name, validate=False)
+                                      default_height="450px", div_id=name, validate=False, post_script=follow)
 
 
 def front_matter(cell) -> str:

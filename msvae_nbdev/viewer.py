@@ -6,7 +6,7 @@
 __all__ = ['ZOOM', 'NO_WIDGETS', 'NewScan', 'is_prepared', 'open_scan', 'planes_png', 'find_runs', 'LatentExplorer', 're_suffix',
            'draw', 'save_picture', 'save_nifti']
 
-# %% ../nbs/14_viewer.ipynb #7755878e
+# %% ../nbs/14_viewer.ipynb #01698ae1
 import contextlib
 import io
 import tempfile
@@ -22,7 +22,7 @@ import pandas as pd
 
 from .core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, atomic_path
 from .figures import mosaic, plane_images
-from .latent import LatentSpace, difference_picture, directions, open_space
+from .latent import LatentSpace, difference_picture, directions, is_foreign, open_space
 from .space import AFFINE, SHAPE
 from .volumes import read_volume
 
@@ -217,7 +217,7 @@ class LatentExplorer:
         "What is shown."
         return self.image.value
 
-# %% ../nbs/14_viewer.ipynb #1bdc9ad9
+# %% ../nbs/14_viewer.ipynb #ab530ec6
 def _scan_label(row: dict) -> str:
     "A scan in a list."
     session = row.get("session_id")
@@ -231,7 +231,7 @@ def _bars(classes: np.ndarray, proba: np.ndarray, unusual: float, peers: int) ->
     value = dict(zip(classes, proba))
     rows = "".join(f"<tr><td style='padding-right:8px'>{DIAGNOSIS_LABELS[label]}</td><td style='width:170px'><div style='background:{DIAGNOSIS_COLORS[label]};height:13px;width:{max(0.5, 100 * value[label]):.1f}%'></div></td>"
                    f"<td style='padding-left:8px;text-align:right'>{value[label]:.0%}</td></tr>" for label in order)
-    warn = unusual < 0.05
+    warn = is_foreign(unusual, peers)
     said = f"{'Hardly anything' if warn else 'Of ' + str(peers) + ' scans the model was not trained on,'} {'the model has seen lies as far out' if warn else f'{unusual:.0%} lie at least as far out'}"
     note = f"<b style='color:#b2182b'>{said} ({unusual:.1%} of {peers}): these probabilities mean little here.</b>" if warn else said + "."
     return f"<table style='line-height:1.5'>{rows}</table><div style='max-width:290px;line-height:1.35'>{note}<br><span style='color:#666'>Research software, not for diagnosis.</span></div>"
