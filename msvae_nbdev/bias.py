@@ -355,7 +355,7 @@ def what_would_decide(
         sentence += f", and there are {min(effective.values()):.0f}"
     return {"needed": needed, "effective": effective, "patients_per_protocol": table, "sentence": sentence}
 
-# %% ../nbs/13_bias.ipynb #c7c24a53
+# %% ../nbs/13_bias.ipynb #6c6789aa
 def _confound(found: dict, patients: dict, accuracies: dict, draws: int, rng) -> dict:
     "All tests and verdicts, from the held-out probabilities of one scan per patient."
     labels, names, prediction = patients["y"], patients["labels"], found["latent_only"]
@@ -387,13 +387,13 @@ def _weakest(verdict: str, reason: str, per_class: dict) -> tuple:
     return verdict, reason
 
 
-def _tests(labels, prediction, corrected, alone, patients, draws, rng) -> dict:
-    "Association, partial and full test of one separation; `alone` is the prediction from the acquisition."
+def _tests(labels, prediction, corrected, alone, patients, draws, rng, inside=None) -> dict:
+    "Association, partial and full test of one separation; `alone` is the prediction from the acquisition, `inside` the classes that the partial test holds fixed."
     leaning = np.log(np.clip(alone, 1e-4, 1)) - np.log(np.clip(alone, 1e-4, 1)).mean(1, keepdims=True)
     known = class_given_acquisition(patients["features"], labels, patients["features"])
     standard = (patients["features"] - patients["features"].mean(0)) / np.maximum(patients["features"].std(0), 1e-9)
     return {"association_p": p_value(share_between(standard, shuffled(labels, draws, rng))),
-            "partial_p": partial_test(prediction, labels, leaning, draws, rng, patients["people"]),
+            "partial_p": partial_test(prediction, labels if inside is None else inside, leaning, draws, rng, patients["people"]),
             "full_p": full_test(corrected, labels, known, draws, rng)}
 
 
@@ -403,7 +403,7 @@ def _one_class(i, found, patients, overlap, draws, rng) -> dict:
     prediction, corrected, alone = (np.column_stack([1 - found[name][:, i], found[name][:, i]]) for name in ("latent_only", "regressed_with_class", "metadata_only"))
     everyone, weight = np.arange(len(binary)), overlap_weights(np.column_stack([1 - found["q"][:, i], found["q"][:, i]]), binary)
     survives = survival(accuracy(prediction, binary, everyone), accuracy(corrected, binary, everyone, weight))
-    facts = {"survives": survives, "lost": survives < 0.5, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng),
+    facts = {"survives": survives, "lost": survives < 0.5, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng, patients["y"] if len(patients["labels"]) > 2 else binary),
              "overlap": float(overlap), "patients": int(min(binary.sum(), len(binary) - binary.sum()))}
     verdict, reason = decide(facts)
     return {**facts, "verdict": verdict, "reason": reason}
