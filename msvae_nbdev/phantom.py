@@ -7,7 +7,7 @@ __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LAT
            'DEFORMATION_SCALES', 'VENTRICLE_FADE', 'SOFTENING', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML',
            'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE', 'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH',
            'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head', 'random_velocity', 'upsample',
-           'integrate', 'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml',
+           'look_up', 'integrate', 'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml',
            'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion', 'lesion_places', 'ms_lesions', 'paint',
            'susceptibility', 'vascular_change', 'Burden', 'make_burden', 'Changes', 'make_changes', 'flair_signal',
            'make_acquisition', 'paint_signal', 'Grid', 'make_pose', 'make_grid', 'to_template', 'truth_affine',
@@ -183,7 +183,32 @@ def upsample(
         coarse = upper
     return coarse
 
-# %% ../nbs/04_phantom.ipynb #7d7b5d6b
+# %% ../nbs/04_phantom.ipynb #c74adf58
+def look_up(
+    field: np.ndarray, # (c, i, j, k), float32
+    index: np.ndarray, # (3, ...), float, in voxels; outside the lattice the nearest of its points counts
+) -> np.ndarray: # float32, (c, ...)
+    "Linear interpolation of a vector field."
+    corners = np.ascontiguousarray(np.moveaxis(field, 0, -1)).reshape(-1, len(field))
+    strides = (field.shape[2] * field.shape[3], field.shape[3], 1)
+    place, weights = np.zeros(index.shape[1:], np.int32), []
+    for axis, side in enumerate(field.shape[1:]):
+        position = np.clip(index[axis], 0, side - 1)
+        low = np.minimum(position.astype(np.int32), side - 2)
+        weights.append((position - low).astype(np.float32)[..., None])
+        place += low * strides[axis]
+
+    def blend(offset, axis):
+        if axis == 3:
+            return corners.take(place + offset, 0)
+        lower, upper = blend(offset, axis + 1), blend(offset + strides[axis], axis + 1)
+        upper -= lower
+        upper *= weights[axis]
+        upper += lower
+        return upper
+    return np.moveaxis(blend(0, 0), -1, 0)
+
+# %% ../nbs/04_phantom.ipynb #c90c8526
 def integrate(
     velocity: np.ndarray, # (3, i, j, k), millimetres per unit time on a lattice of `spacing`
     spacing: float = LATTICE, # millimetres a side
@@ -194,8 +219,7 @@ def integrate(
     index = np.indices(velocity.shape[1:], dtype=np.float32)
     for _ in range(steps):
         moved = index + displacement / np.float32(spacing)
-        displacement = displacement + np.stack([ndimage.map_coordinates(component, moved, order=1, mode="nearest")
-                                                for component in displacement])
+        displacement = displacement + look_up(displacement, moved)
     return displacement
 
 
@@ -649,7 +673,7 @@ def make_grid(
     matrix = tilt @ directions * voxel
     return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
 
-# %% ../nbs/04_phantom.ipynb #8a89164c
+# %% ../nbs/04_phantom.ipynb #8c173b6a
 def to_template(
     points: np.ndarray, # (3, ...), scanner millimetres
     pose: np.ndarray, # (4, 4), scanner to head
@@ -658,7 +682,7 @@ def to_template(
     "The map from scan to template."
     head = np.tensordot(pose[:3, :3], points, 1) + pose[:3, 3].reshape(3, *[1] * (points.ndim - 1))
     lattice = (head - LATTICE_ORIGIN.reshape(3, *[1] * (points.ndim - 1))) / LATTICE
-    return head + np.stack([ndimage.map_coordinates(component, lattice, order=1, mode="nearest") for component in displacement])
+    return head + look_up(displacement, lattice)
 
 
 def truth_affine(
@@ -674,7 +698,7 @@ def truth_affine(
     design = np.vstack([points, np.ones(points.shape[1])]).T
     return np.vstack([np.linalg.lstsq(design, reached.T, rcond=None)[0].T, [0, 0, 0, 1]])
 
-# %% ../nbs/04_phantom.ipynb #44e821cd
+# %% ../nbs/04_phantom.ipynb #0ed5d75b
 @lru_cache(1)
 def _edges() -> tuple:
     "(gradient of the smoothed template on the 2 mm box, MNI millimetres of a sample of places where it is not flat)."
@@ -694,7 +718,7 @@ def registered_affine(
     points = nib.affines.apply_affine(np.linalg.inv(pose), places).T
     reached = to_template(points, pose, displacement)
     index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array([[axis.start] for axis in head.box])
-    across = np.stack([ndimage.map_coordinates(component, index, order=1, mode="nearest") for component in gradient])
+    across = look_up(gradient, index)
     design = (across[:, None] * np.vstack([points, np.ones(points.shape[1])])).reshape(12, -1).T
     solution = np.linalg.lstsq(design, (across * reached).sum(0), rcond=None)[0]
     return np.vstack([solution.reshape(3, 4), [0, 0, 0, 1]])
@@ -920,37 +944,51 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #3e2d68df
+# %% ../nbs/04_phantom.ipynb #f219aeac
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
     disease: float = 1.0,
     variation: float = 1.0,
+    affine: np.ndarray | None = None, # (4, 4), scanner to MNI millimetres; None: `registered_affine`
 ) -> tuple: # (float32 volume of 40x48x40 in [0, 1], dict with brain_ml, lesion_ml, ventricle_ml)
     "What `prepare` would make of the scan, at a tenth of the cost."
     head, anatomy, burden, changes, signal = _person(row, seed, disease, variation, spacing=2)
     of_scan = partial(stream, seed, row["diagnosis"], row["number"], row["session"])
     pose = make_pose(of_scan("pose"), anatomy.size)
-    affine = registered_affine(pose, anatomy.displacement)
-    fine = AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3)
-    nodes = np.stack(np.meshgrid(*(np.arange(side + 1, dtype=np.float32) * 2 for side in SHAPE), indexing="ij"))
-    place = np.linalg.inv(affine) @ fine
-    points = np.tensordot(place[:3, :3], nodes, 1) + place[:3, 3].reshape(3, 1, 1, 1)
-    inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
-    where = np.tensordot(inner[:3, :3], to_template(points, pose, anatomy.displacement), 1) + inner[:3, 3].reshape(3, 1, 1, 1)
-    index = np.stack([upsample(component.astype(np.float32), tuple(2 * side for side in SHAPE), 2) for component in where])
-    at_nodes = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
-    near = upsample(ndimage.maximum_filter(at_nodes, 3), index.shape[1:], 2) > 0
+    affine = registered_affine(pose, anatomy.displacement) if affine is None else affine
+    points, where = _prepared_nodes(head, affine, pose, anatomy.displacement)
+    near, deep = _near_and_deep(head, where)
+    index = np.stack([upsample(component, near.shape, 2)[near] for component in where])
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain = np.zeros(near.shape, np.float32), np.zeros(near.shape, np.float32)
-    for map_, result in ((picture * head.brain, tissue), (head.brain, brain)):
-        result[near] = ndimage.map_coordinates(map_, index[:, near], order=1, output=np.float32, prefilter=False)
+    tissue, brain = np.zeros(near.shape, np.float32), deep.astype(np.float32)
+    tissue[near] = ndimage.map_coordinates(picture * head.brain, index, order=1, output=np.float32, prefilter=False)
+    rim = ~deep[near]
+    brain[near & ~deep] = ndimage.map_coordinates(head.brain, index[:, rim], order=1, output=np.float32, prefilter=False)
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
     lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
     known = {"lesion_ml": round(float(lesion_ml), 3), "brain_ml": round(float((brain > 0.5).sum() * 8 / 1000 / np.linalg.det(affine[:3, :3])), 1),
              "ventricle_ml": round(anatomy.ventricle_ml, 2)}
     return volume, known
+
+
+def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displacement: np.ndarray) -> tuple:
+    "Every 4 mm of the prepared space, (41, 49, 41) corners: where they lie in the scanner, and in the head's box (voxels)."
+    corners = np.stack(np.meshgrid(*(np.arange(side + 1, dtype=np.float32) * 2 for side in SHAPE), indexing="ij"))
+    place = np.linalg.inv(affine) @ AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3)
+    points = np.tensordot(place[:3, :3], corners, 1) + place[:3, 3].reshape(3, 1, 1, 1)
+    inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
+    where = np.tensordot(inner[:3, :3], to_template(points, pose, displacement), 1) + inner[:3, 3].reshape(3, 1, 1, 1)
+    return points, where.astype(np.float32)
+
+
+def _near_and_deep(head: Head, where: np.ndarray) -> tuple:
+    "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain, and which between corners that are all brain."
+    at_corners = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
+    around = np.lib.stride_tricks.sliding_window_view(at_corners, (2, 2, 2))
+    between = (around.max((3, 4, 5)) > 0, around.min((3, 4, 5)) > 0.9999)
+    return tuple(cell.repeat(2, 0).repeat(2, 1).repeat(2, 2) for cell in between)
 
 
 def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: pd.Series, rng: np.random.Generator) -> np.ndarray:
