@@ -93,7 +93,7 @@ def figure_html(figure: dict, name: str, first: bool, depth: int) -> str:
     "A plotly figure that draws itself with the one plotly.js of the site, which its page loads before the first figure."
     script = f'<script src="{"../" * depth}_static/plotly.min.js"></script><script>{FIT_FIGURES}</script>' if first else ""
     figure = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    follow = CLICK_SCRIPT + "followClicks(document.getElementById('{plot_id}'));" if "clickable" in (figure["layout"].get("meta") or {}) else None
+    follow = CLICK_SCRIPT + "followClicks(document.getElementById('{plot_id}'));" if figure["data"] and "clickable" in (figure["data"][-1].get("meta") or {}) else None
     return script + plotly.io.to_html(figure, config={"responsive": True, "displaylogo": False}, include_plotlyjs=False, full_html=False,
                                       default_height="450px", div_id=name, validate=False, post_script=follow)
 

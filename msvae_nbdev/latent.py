@@ -593,7 +593,7 @@ def discriminant_figure(
     figure = go.Figure(_clouds(model, _shown(table), most))
     return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, margin=dict(l=0, r=0, t=50, b=0))
 
-# %% ../nbs/12_latent.ipynb #b6422ba7
+# %% ../nbs/12_latent.ipynb #e8a6e3da
 def picture_uri(
     picture: np.ndarray, # (rows, columns, 3), uint8
     quality: int = 75, # of the compression, up to 100
@@ -608,15 +608,16 @@ def picture_uri(
 
 CLICK_SCRIPT = """
 function followClicks(plot) {
-  if (!plot.layout.sliders || !(plot.layout.meta || {}).clickable) return;
+  const clickable = (plot.data[plot.data.length - 1].meta || {}).clickable;
+  if (!plot.layout.sliders || !clickable) return;
   plot.on("plotly_click", event => {
-    const place = plot.layout.meta.clickable.indexOf(event.points[0].customdata), step = plot.layout.sliders[0].steps[place];
+    const place = clickable.indexOf(event.points[0].customdata), step = plot.layout.sliders[0].steps[place];
     if (step) Plotly.update(plot, step.args[0], {...step.args[1], "sliders[0].active": place}, step.args[2]);
   });
 }
 """
 
-# %% ../nbs/12_latent.ipynb #9c236ab4
+# %% ../nbs/12_latent.ipynb #71904565
 def scan_figure(
     model: LatentLDA, # a five-class fit
     table: pd.DataFrame, # one row per scan, as for `classify`
@@ -638,7 +639,7 @@ def scan_figure(
     planes = [mosaic([plane_images(np.asarray(volumes[rows[row]])[..., 0])])[0] for row in chosen.index]
     uris = [picture_uri(planes_) for planes_ in planes]
     figure.add_scatter3d(x=[places[0, 0]], y=[places[0, 1]], z=[places[0, 2]], mode="markers", marker=dict(size=14, symbol="circle-open", color="#222"), name="the scan on the right", hoverinfo="skip", row=1, col=1)
-    figure.add_trace(go.Image(source=uris[0], hoverinfo="skip"), row=1, col=2)
+    figure.add_trace(go.Image(source=uris[0], hoverinfo="skip", meta=dict(clickable=chosen.index.tolist())), row=1, col=2)
     steps = [dict(method="update", label=f"{row.participant_id} {row.session_id if 'session_id' in chosen and pd.notna(row.session_id) else ''}",
                   args=[{"x": [[place[0]], None], "y": [[place[1]], None], "z": [[place[2]], None], "source": [None, uri]}, {"annotations[0].text": line}, [6, 7]])
              for row, place, uri, line in zip(chosen.itertuples(), places.tolist(), uris, lines)]
@@ -647,8 +648,8 @@ def scan_figure(
     figure.add_annotation(text=lines[0], xref="x domain", yref="y domain", x=0, y=-0.04, xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=11, color="#444"))
     slider = dict(active=0, steps=steps, currentvalue=dict(prefix="test scan: "), font=dict(color="rgba(0,0,0,0)", size=1), ticklen=0, minorticklen=0, pad=dict(t=20))
     slider["currentvalue"]["font"] = dict(color="#222", size=13)
-    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, sliders=[slider], yaxis_domain=[0.3, 0.68], margin=dict(l=0, r=0, t=50, b=70), meta=dict(clickable=chosen.index.tolist()),
-                                legend=dict(x=0.57, y=1.0, yanchor="top"))
+    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, sliders=[slider], yaxis_domain=[0.26, 0.62], margin=dict(l=0, r=0, t=50, b=70),
+                                legend=dict(x=0.57, y=1.0, yanchor="top", font_size=11))
 
 # %% ../nbs/12_latent.ipynb #c754cf6d
 def runs_figure(

@@ -130,7 +130,7 @@ def find_runs(
         found |= {path.resolve().name: path for path in inside}
     return found
 
-# %% ../nbs/14_viewer.ipynb #09bf9849
+# %% ../nbs/14_viewer.ipynb #a1e552cf
 class LatentExplorer:
     "An app for Jupyter: sliders through the latent space of a run, and the brain, its class and how unusual it is."
 
@@ -193,6 +193,11 @@ class LatentExplorer:
         self.new[str(path)] = (np.asarray(self.space.encode(found.volume[None, ..., None]))[0].astype(float), found.volume)
         self.start_from(str(path))
         return found
+
+    def _moved(self, number: int, change) -> None:
+        "A slider was moved by hand; what the page sends back of a value it was given, up to rounding, is not a move."
+        if abs(change["new"] - change["old"]) > self.sliders[number].step / 1000:
+            self.move(number, change["new"])
 
     def move(
         self,
@@ -283,7 +288,14 @@ def _safely(self, action):
 
 LatentExplorer._build, LatentExplorer._safely = _build, _safely
 
-# %% ../nbs/14_viewer.ipynb #e0964d3e
+# %% ../nbs/14_viewer.ipynb #bd9efd1a
+def _slider_range(low: float, high: float) -> dict: # min, max, step
+    "About a hundred steps of a round size, so that zero is one of them."
+    rough = max(high - low, 1e-6) / 100
+    step = next(size * 10 ** np.floor(np.log10(rough)) for size in (1, 2, 5, 10) if size * 10 ** np.floor(np.log10(rough)) >= 0.999 * rough)
+    return {"min": float(np.floor(low / step) * step), "max": float(np.ceil(high / step) * step), "step": float(step)}
+
+
 @contextlib.contextmanager
 def _quiet(self):
     "Values set in this block start no callback."
@@ -303,9 +315,9 @@ def _fill(self):
         self.begin.options = [("zero, as in figures 12 and 13", "zero"), *classes]
         self.begin.value = "zero"
         self.scan_list.options, self.scan_list.value = tuple(self.scans), ""
-        self.sliders = [w.FloatSlider(value=0, min=way.low, max=way.high, step=(way.high - way.low) / 100 or 0.01, description=way.name, readout_format=".2f", continuous_update=True) for way in self.directions]
+        self.sliders = [w.FloatSlider(value=0, **_slider_range(way.low, way.high), description=way.name, readout_format=".2f", continuous_update=True) for way in self.directions]
         for number, slider in enumerate(self.sliders):
-            slider.observe(self._safely(lambda change, number=number: self.move(number, change["new"])), "value")
+            slider.observe(self._safely(lambda change, number=number: self._moved(number, change)), "value")
         self.slider_box.children = self.sliders
 
 
@@ -314,7 +326,9 @@ def draw(self) -> None:
     began = time.perf_counter()
     with self._quiet():
         for slider, way in zip(self.sliders, self.directions):
-            slider.value = float(np.clip(way.coordinate(self.code), slider.min, slider.max))
+            value = slider.min + round((np.clip(way.coordinate(self.code), slider.min, slider.max) - slider.min) / slider.step) * slider.step
+            if abs(value - slider.value) > slider.step / 1000:
+                slider.value = float(value)
         self.show_scan.disabled = self.scan is None
         self.volume = self.scan if self.show_scan.value and self.scan is not None else self._decode(self.code)
         self.image.value = planes_png(self.volume, self.at, self.reference if self.difference.value else None)
