@@ -187,7 +187,7 @@ def report(
 
     typer.echo(f"report: {write(runs, output, encode=encode)}")
 
-# %% ../nbs/16_cli.ipynb #886d6778
+# %% ../nbs/16_cli.ipynb #8f7aef99
 @app.command()
 def predict(
     run: Run,
@@ -205,7 +205,7 @@ def predict(
             typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
         else:
             said = "unlike what the model knows" if scan["foreign"] else f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
-            typer.echo(f"{scan['scan']} ({scan['status']}): {said}; {scan['distance_rank']:.1%} of held-out scans lie as far out")
+            typer.echo(f"{scan['scan']} ({scan['status']}): {said}; {scan['distance_rank']:.1%} of held-out scans lie at so unusual a distance")
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)

@@ -995,14 +995,17 @@ def morph_figure(
     figure.update_xaxes(title=f"0: {names[0]}, 1: {names[1]}", row=1, col=1).update_yaxes(title="class probability by LDA", row=1, col=1, range=[0, 1.02])
     return figure.update_layout(template="msvae", title=title or f"From {names[0]} to {names[1]}", height=500, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
 
-# %% ../nbs/12_latent.ipynb #b231fc88
+# %% ../nbs/12_latent.ipynb #56e15ad8
 def rank_unusual(
     value: np.ndarray, # (n,) distance or error of new scans
     peers: np.ndarray, # (m,) the same of scans the model was not trained on
+    sides: int = 1, # 1: only large values are unusual; 2: small ones too
 ) -> np.ndarray: # (n,) in (0, 1]: the share of scans at least as unusual, the scan itself included; small is unusual
     "The conformal p-value of a scan: were it one of its peers, a value of at most p would come with probability p."
-    peers = np.sort(peers[np.isfinite(peers)])
-    return (1 + len(peers) - np.searchsorted(peers, np.asarray(value) - 1e-12)) / (1 + len(peers))
+    peers, value = np.sort(peers[np.isfinite(peers)]), np.asarray(value)
+    large = (1 + len(peers) - np.searchsorted(peers, value - 1e-12)) / (1 + len(peers))
+    small = (1 + np.searchsorted(peers, value + 1e-12, side="right")) / (1 + len(peers))
+    return large if sides == 1 else np.minimum(1, 2 * np.minimum(large, small))
 
 
 UNUSUAL = 0.05 # a rank below this calls for caution
@@ -1011,9 +1014,10 @@ UNUSUAL = 0.05 # a rank below this calls for caution
 def is_foreign(
     rank: float, # from `rank_unusual`
     peers: int, # how many scans it was ranked among
-) -> bool: # less than 1 in 20 are as unusual, or, with fewer than 20 peers, none is
+    sides: int = 1, # as for `rank_unusual`
+) -> bool: # less than 1 in 20 are as unusual, or, where there are too few peers to say so, none is
     "Whether a scan is unlike what the model knows."
-    return rank < UNUSUAL or rank <= (1 + 1e-9) / (1 + peers)
+    return rank < UNUSUAL or rank <= sides * (1 + 1e-9) / (1 + peers)
 
 
 class Direction(NamedTuple):
@@ -1028,7 +1032,7 @@ class Direction(NamedTuple):
     def coordinate(self, z: np.ndarray) -> np.ndarray: # (..., k) -> (...)
         return (np.asarray(z) - self.origin) @ self.weights
 
-# %% ../nbs/12_latent.ipynb #aad5de39
+# %% ../nbs/12_latent.ipynb #1b30800f
 class LatentSpace:
     "The latents of a run with all that is fitted to them."
 
@@ -1067,9 +1071,9 @@ class LatentSpace:
         "Mahalanobis distance from the mean of the training scans."
         return np.sqrt(self.spread.mahalanobis(np.atleast_2d(z)))
 
-    def unusual(self, z) -> np.ndarray: # (n,) in (0, 1], see `rank_unusual`
-        "How unusual codes are among scans the model was not trained on."
-        return rank_unusual(self.distance(z), self.peer_distances)
+    def unusual(self, z, sides: int = 1) -> np.ndarray: # (n,) in (0, 1], see `rank_unusual`
+        "How unusual codes are among scans the model was not trained on; `sides=2` for scans, which can also lie too near the centre."
+        return rank_unusual(self.distance(z), self.peer_distances, sides)
 
 # %% ../nbs/12_latent.ipynb #51a6283d
 def directions(

@@ -64,7 +64,7 @@ class _Picked:
     def __getitem__(self, index):
         return self.volumes[self.rows[index]]
 
-# %% ../nbs/15b_predict.ipynb #e41fc158
+# %% ../nbs/15b_predict.ipynb #90691293
 def predict_scan(
     space: LatentSpace, # with networks
     path: str | Path, # FLAIR scan, raw or prepared
@@ -84,8 +84,10 @@ def predict_scan(
     mse = float(((scan.volume - rebuilt) ** 2).mean())
     row |= {"status": scan.status, "reason": scan.reason, "came": "prepared" if scan.prepared else "raw", "predicted": str(space.lda.classes_[proba.argmax()])}
     row |= {f"p_{label}": float(value) for label, value in zip(space.lda.classes_, proba)}
-    row |= {"distance": float(space.distance(code)[0]), "distance_rank": float(space.unusual(code)[0]), "mse": mse, "mse_rank": None if errors is None else float(rank_unusual([mse], errors)[0])}
-    row["foreign"] = any(is_foreign(row[name], int(space.peers.sum())) for name in ("distance_rank", "mse_rank") if row[name] is not None)
+    row |= {"distance": float(space.distance(code)[0]), "distance_rank": float(space.unusual(code, sides=2)[0]), "mse": mse, "mse_rank": None if errors is None else float(rank_unusual([mse], errors)[0])}
+    row["side"] = "far out" if row["distance"] > np.median(space.peer_distances) else "near the centre"
+    peers = int(space.peers.sum())
+    row["foreign"] = is_foreign(row["distance_rank"], peers, sides=2) or (row["mse_rank"] is not None and is_foreign(row["mse_rank"], peers))
     return row, scan.volume, rebuilt, code[0]
 
 
@@ -96,7 +98,7 @@ def _is_phantom(path: str | Path) -> bool:
     folders = [folder / "dataset_description.json" for folder in path.resolve().parents[:5]]
     return any(_is_simulated(candidate) for candidate in (sidecar, *folders) if candidate.exists())
 
-# %% ../nbs/15b_predict.ipynb #062884ef
+# %% ../nbs/15b_predict.ipynb #28c54238
 def _picture(volume: np.ndarray, rebuilt: np.ndarray) -> str: # HTML
     "The scan, its reconstruction, and the difference."
     rows = [(text, picture_uri(picture, 90)) for text, picture in (("As prepared", mosaic([plane_images(volume)])[0]), ("As the model sees it", mosaic([plane_images(rebuilt)])[0]),
@@ -111,7 +113,7 @@ def _verdict(row: dict, peers: int) -> str:
     said = []
     if row["status"] == "suspect":
         said.append(f"Its preparation is suspect ({row['reason']}): look at the picture first.")
-    ranks = [f"{row['distance_rank']:.1%} lie as far out"] + ([] if row["mse_rank"] is None else [f"{row['mse_rank']:.1%} are drawn as badly"])
+    ranks = [f"{row['distance_rank']:.1%} lie at a distance from the centre that is as unusual (this one {row['side']})"] + ([] if row["mse_rank"] is None else [f"{row['mse_rank']:.1%} are drawn as badly"])
     said.append(f"Of {peers} scans that the model was not trained on, {' and '.join(ranks)}.")
     said.append("It is unlike what the model knows: the class probabilities mean nothing." if row["foreign"] else f"It resembles {DIAGNOSIS_LABELS[row['predicted']]} most.")
     return " ".join(said)
@@ -123,7 +125,7 @@ def _bars(row: dict) -> str: # HTML
                     f"<td>{row[f'p_{label}']:.0%}</td></tr>" for label in DIAGNOSES if f"p_{label}" in row)
     return f"<table class='bars'><tbody>{cells}</tbody></table>"
 
-# %% ../nbs/15b_predict.ipynb #cf9385f1
+# %% ../nbs/15b_predict.ipynb #2449a7e1
 MORE_CSS = """.scan { display: grid; grid-template-columns: minmax(0, 2fr) minmax(260px, 1fr); gap: 0 28px; } .planes { margin: .3rem 0; } .planes img { width: 100%; max-width: 640px; }
 .planes figcaption { margin: .1rem 0 .5rem; } .bars td.bar { width: 60%; min-width: 120px; } .bars .bar div { height: 14px; min-width: 1px; } @media (max-width: 700px) { .scan { grid-template-columns: 1fr; } }"""
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis. No decision about a person may rest on this page."
@@ -135,8 +137,8 @@ def _table(rows: list) -> str:
     share = lambda value: None if value is None else f"{value:.1%}"
     body = [[Path(row["scan"]).name, row.get("came"), row["status"], *[None if f"p_{label}" not in row else f"{row[f'p_{label}']:.0%}" for label in names], share(row.get("distance_rank")), share(row.get("mse_rank")),
              {True: "yes", False: "no"}.get(row.get("foreign"))] for row in rows]
-    note = "The ranks are the share of scans at least as unusual; a small one is a warning. Foreign: one of the two is below 5 %, or, with fewer than 20 peers, none of them is as unusual."
-    return html_table(["Scan", "Came", "Preparation", *[DIAGNOSIS_LABELS[label] for label in names], "As far out", "Drawn as badly", "Foreign"], body, note)
+    note = "The ranks are the share of scans at least as unusual; a small one is a warning. Foreign: one of the two is below 5 %, or, where the peers are too few for that, none of them is as unusual."
+    return html_table(["Scan", "Came", "Preparation", *[DIAGNOSIS_LABELS[label] for label in names], "At so unusual a distance", "Drawn as badly", "Foreign"], body, note)
 
 
 def _basis(space: LatentSpace, placed: list) -> str:
