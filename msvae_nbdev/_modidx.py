@@ -638,6 +638,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'msvae_nbdev.report._training': ('report.html#_training', 'msvae_nbdev/report.py'),
                                     'msvae_nbdev.report.add_scans': ('report.html#add_scans', 'msvae_nbdev/report.py'),
                                     'msvae_nbdev.report.bias_table': ('report.html#bias_table', 'msvae_nbdev/report.py'),
+                                    'msvae_nbdev.report.claims': ('report.html#claims', 'msvae_nbdev/report.py'),
                                     'msvae_nbdev.report.cohort_table': ('report.html#cohort_table', 'msvae_nbdev/report.py'),
                                     'msvae_nbdev.report.describe_data': ('report.html#describe_data', 'msvae_nbdev/report.py'),
                                     'msvae_nbdev.report.glance': ('report.html#glance', 'msvae_nbdev/report.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RUN_COLORS', 'NOT_CURVES', 'QUALITY_ROWS', 'SAMPLE_ROWS', 'ACCURACIES', 'SHOWN_SCANS', 'CSS', 'DRAW', 'describe_data',
            'RunFolder', 'html_table', 'show', 'html_figure', 'glance', 'cohort_table', 'training_figure',
-           'quality_table', 'lda_table', 'bias_table', 'place_scans', 'add_scans', 'report']
+           'quality_table', 'claims', 'lda_table', 'bias_table', 'place_scans', 'add_scans', 'report']
 
 # %% ../nbs/15_report.ipynb #a5166f8c
 import json
@@ -245,12 +245,15 @@ def _training(runs: list) -> str:
     caption = "Each panel is a quantity that was recorded per epoch; dashed lines are patients the model was not trained on. A dashed line that rises while the solid one falls is overfitting."
     return html_table(["Run", "Epochs", "Minutes"], rows) + html_figure(training_figure(histories), "Training curves", caption) + missing
 
-# %% ../nbs/15_report.ipynb #b3c43258
+# %% ../nbs/15_report.ipynb #c759cd0f
 QUALITY_ROWS = {"mse": "Mean squared error", "psnr": "PSNR, dB", "ssim": "SSIM", "ssim_brain": "SSIM inside the brain", "ms_ssim": "MS-SSIM",
                 "sharpness_ratio": "Sharpness (1: as the original)", "detail_correlation": "Detail that is right (correlation)",
-                "resolution_mm": "Resolution, mm", "artefact": "Checkerboard (0: none)"}
+                "resolution_mm": "Resolution, mm", "artefact": "Checkerboard (0: none)", "lesion_fidelity": "Contrast kept in lesions (1: all; phantoms)",
+                "ventricle_error_ml": "Error of the ventricles' volume, ml"}
 SAMPLE_ROWS = {"sharpness_ratio": "Sharpness (1: as real scans)", "artefact": "Checkerboard (0: none)", "diversity": "Diversity (1: as real scans)",
-               "mmd": "MMD² to real scans", "mmd_floor": "MMD² between real scans (the floor)"}
+               "mmd": "MMD² to real scans", "mmd_floor": "… between real scans (the floor)", "frechet": "Fréchet distance to real scans", "frechet_floor": "… between real scans (the floor)",
+               "precision": "Precision: samples that look like scans", "precision_floor": "… of real scans", "recall": "Recall: scans that have a like sample", "recall_floor": "… of real scans",
+               "nearer_to_train": "Nearer to a training scan than to a held-out one (0.5: nothing copied)"}
 
 
 def quality_table(
@@ -271,15 +274,28 @@ def quality_table(
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
     if sampled:
-        rows = [[text, *[run.quality["samples"].get(key) for run in sampled]] for key, text in SAMPLE_ROWS.items()]
+        parts = [run.quality["samples"] for run in sampled]
+        rows = [[text, *[(part.get(key), (part.get("intervals") or {}).get(key)) for part in parts]] for key, text in SAMPLE_ROWS.items()]
         page += html_table(["Samples", *[run.name for run in sampled]], rows, f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model.")
     return page
+
+
+def claims(
+    runs: list, # RunFolder with `quality`
+) -> str:
+    "What the paper found, tested on these runs."
+    from msvae_nbdev.quality import claims_table
+
+    table = claims_table({run.name: {"quality": run.quality, "lda": run.lda} for run in runs})
+    rows = [[row.claim, row.models, row.measure, (row.value, [row.lower, row.upper]), row.holds] for row in table.itertuples()]
+    note = "Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it."
+    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Models", "Measure", "Value", ""], rows, note)
 
 
 def _quality(runs: list) -> str:
     "Table, verdicts and figures."
     done = [run for run in runs if run.quality]
-    page = quality_table(done) + "".join(f"<p class='verdict'><b>{escape(run.name)}.</b> {escape(run.quality.get('verdict', ''))}</p>" for run in done) if done else ""
+    page = quality_table(done) + "".join(f"<p class='verdict'><b>{escape(run.name)}.</b> {escape(run.quality.get('verdict', ''))}</p>" for run in done) + claims(done) if done else ""
     return page + "".join(run.missing("evaluate") for run in runs if not run.quality) + _figures(runs, "quality-")
 
 
@@ -312,9 +328,10 @@ def _classes(runs: list) -> str:
     "Numbers and the figures of the discriminant."
     return "".join(lda_table(run) if run.lda else run.missing("classify") for run in runs) + _figures(runs, "lda-1", "lda-2", "lda-3")
 
-# %% ../nbs/15_report.ipynb #4576b796
+# %% ../nbs/15_report.ipynb #bd15c19c
 ACCURACIES = {"metadata_only": "Acquisition alone", "age_sex_only": "Age and sex alone", "latent_only": "Latents alone", "adjusted": "Latents, adjusted for acquisition",
-              "reweighted": "Latents, reweighted to the same acquisition"}
+              "reweighted": "… reweighted to the same acquisition", "isolated": "… on held-out patients matched in acquisition", "combat": "… harmonised by ComBat",
+              "projected": "… without the acquisition's directions", "regressed_out": "… acquisition regressed out"}
 
 
 def bias_table(
