@@ -8,7 +8,8 @@ import numpy as np
 
 from msvae_nbdev.core import read_json, write_json
 from msvae_nbdev.latent import classify_run
-from msvae_nbdev.quality import check_volumes, evaluate_run
+from msvae_nbdev.measures import check_volumes
+from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import encode, load_run
 
 SAMPLES = 500
