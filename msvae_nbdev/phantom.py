@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LATTICE_ORIGIN', 'LATTICE_AFFINE',
            'DEFORMATION_SCALES', 'VENTRICLE_FADE', 'SOFTENING', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML',
-           'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE', 'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'REFERENCE_BANDWIDTH',
-           'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head', 'random_velocity', 'upsample',
-           'look_up', 'integrate', 'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity', 'ventricle_ml',
-           'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion', 'lesion_places', 'ms_lesions', 'paint',
-           'susceptibility', 'vascular_change', 'Burden', 'make_burden', 'Changes', 'make_changes', 'flair_signal',
-           'make_acquisition', 'paint_signal', 'Grid', 'make_pose', 'make_grid', 'to_template', 'truth_affine',
-           'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field', 'add_noise', 'plan_cohort', 'Phantom',
-           'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared', 'simulate']
+           'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE', 'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'PULL',
+           'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head',
+           'random_velocity', 'upsample', 'look_up', 'integrate', 'jacobian_determinant', 'ventricle_target_ml',
+           'ventricle_velocity', 'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion',
+           'lesion_places', 'ms_lesions', 'paint', 'susceptibility', 'vascular_change', 'Burden', 'make_burden',
+           'Changes', 'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose',
+           'make_grid', 'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field',
+           'add_noise', 'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared',
+           'simulate']
 
 # %% ../nbs/04_phantom.ipynb #fd0250d5
 import json
@@ -698,15 +699,20 @@ def truth_affine(
     design = np.vstack([points, np.ones(points.shape[1])]).T
     return np.vstack([np.linalg.lstsq(design, reached.T, rcond=None)[0].T, [0, 0, 0, 1]])
 
-# %% ../nbs/04_phantom.ipynb #0ed5d75b
+# %% ../nbs/04_phantom.ipynb #7cf9fdeb
 @lru_cache(1)
 def _edges() -> tuple:
-    "(gradient of the smoothed template on the 2 mm box, MNI millimetres of a sample of places where it is not flat)."
+    "(gradient of the smoothed template on the 2 mm box, divided by the root of its length; MNI millimetres of a sample of places where it is not flat)."
     head = load_head(2)
-    gradient = np.stack(np.gradient(ndimage.gaussian_filter(head.t1, 1.0)))
-    strength = np.linalg.norm(gradient, axis=0)[1::3, 1::3, 1::3]
-    where = np.argwhere(strength > 0.1 * strength.max()) * 3 + 1 + [axis.start for axis in head.box]
-    return gradient, nib.affines.apply_affine(head.affine, where)
+    picture = head.t1 / np.median(head.t1[head.brain > 0.9]) + 0.3 * head.brain
+    gradient = np.stack(np.gradient(ndimage.gaussian_filter(picture, 2.0)))
+    strength = np.linalg.norm(gradient, axis=0)
+    sample = strength[1::3, 1::3, 1::3]
+    where = np.argwhere(sample > 0.05 * sample.max()) * 3 + 1 + [axis.start for axis in head.box]
+    return gradient / np.sqrt(np.maximum(strength, 1e-6)), nib.affines.apply_affine(head.affine, where)
+
+
+PULL = np.array([[-3.2e-4, 0, 0, 6e-4], [0, -2.4e-4, 0, -9.9e-3], [0, 0, -2.2e-4, 1.11e-2], [0, 0, 0, 0]]) # of a registration, per mm² of bending that no affine can follow
 
 
 def registered_affine(
@@ -719,9 +725,11 @@ def registered_affine(
     reached = to_template(points, pose, displacement)
     index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array([[axis.start] for axis in head.box])
     across = look_up(gradient, index)
-    design = (across[:, None] * np.vstack([points, np.ones(points.shape[1])])).reshape(12, -1).T
-    solution = np.linalg.lstsq(design, (across * reached).sum(0), rcond=None)[0]
-    return np.vstack([solution.reshape(3, 4), [0, 0, 0, 1]])
+    points = np.vstack([points, np.ones(points.shape[1])])
+    solution = np.linalg.lstsq((across[:, None] * points).reshape(12, -1).T, (across * reached).sum(0), rcond=None)[0]
+    affine = np.vstack([solution.reshape(3, 4), [0, 0, 0, 1]])
+    left = np.square(reached - affine[:3] @ points).sum(0).mean() # mm²
+    return (np.eye(4) + left * PULL) @ affine
 
 # %% ../nbs/04_phantom.ipynb #cbb37082
 def scan_maps(
