@@ -355,7 +355,7 @@ def what_would_decide(
         sentence += f", and there are {min(effective.values()):.0f}"
     return {"needed": needed, "effective": effective, "patients_per_protocol": table, "sentence": sentence}
 
-# %% ../nbs/13_bias.ipynb #6c6789aa
+# %% ../nbs/13_bias.ipynb #222f40e6
 def _confound(found: dict, patients: dict, accuracies: dict, draws: int, rng) -> dict:
     "All tests and verdicts, from the held-out probabilities of one scan per patient."
     labels, names, prediction = patients["y"], patients["labels"], found["latent_only"]
@@ -402,7 +402,8 @@ def _one_class(i, found, patients, overlap, draws, rng) -> dict:
     binary = (patients["y"] == i).astype(int)
     prediction, corrected, alone = (np.column_stack([1 - found[name][:, i], found[name][:, i]]) for name in ("latent_only", "regressed_with_class", "metadata_only"))
     everyone, weight = np.arange(len(binary)), overlap_weights(np.column_stack([1 - found["q"][:, i], found["q"][:, i]]), binary)
-    survives = survival(accuracy(prediction, binary, everyone), accuracy(corrected, binary, everyone, weight))
+    matched = matching_weights(patients["protocol"], binary)
+    survives = _survives(accuracy(prediction, binary, everyone), accuracy(corrected, binary, everyone, weight), accuracy(prediction, binary, everyone, matched))
     facts = {"survives": survives, "lost": survives < 0.5, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng, patients["y"] if len(patients["labels"]) > 2 else binary),
              "overlap": float(overlap), "patients": int(min(binary.sum(), len(binary) - binary.sum()))}
     verdict, reason = decide(facts)
@@ -416,8 +417,13 @@ def _direction(accuracies: dict) -> dict:
     "Whether accuracy was lost by adjustment, and whether most ways of adjustment leave something."
     values = [accuracies[name].get("isolated", accuracies[name]) for name in ISOLATING]
     above = [one["balanced_accuracy"] > one["chance"] for one in values if one["balanced_accuracy"] is not None]
-    survives = survival(accuracies["latent_only"], accuracies["adjusted"])
+    survives = _survives(accuracies["latent_only"], accuracies["adjusted"], accuracies["isolated"])
     return {"survives": survives, "lost": survives < 0.5, "agree": bool(above) and bool(np.mean(above) > 0.5), "methods_above_chance": int(sum(above)), "methods": len(above)}
+
+
+def _survives(plain: dict, *adjusted: dict) -> float:
+    "The largest share that one of several adjustments leaves."
+    return max(survival(plain, each) for each in adjusted)
 
 
 def survival(

@@ -261,7 +261,7 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #b4f87e5d
+# %% ../nbs/04_phantom.ipynb #cea3236c
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
@@ -273,15 +273,15 @@ def ventricle_ml(
     displacement: np.ndarray, # (3, 32, 39, 34), subject to template, millimetres
 ) -> float: # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
-    ventricle, nodes, shape, step = _ventricle_region()
-    moved = [upsample(component[nodes], shape, step) for component in displacement]
-    points = np.indices(shape, dtype=np.float32) + np.stack(moved) / np.float32(2)
+    ventricle, nodes, shape = _ventricle_region()
+    moved = np.stack([upsample(component[nodes], shape, LATTICE / 2) for component in displacement])
+    points = np.indices(shape, dtype=np.float32) + moved / np.float32(2)
     return float(ndimage.map_coordinates(ventricle, points, order=1, prefilter=False).sum() * 8 / 1000)
 
 
 @lru_cache(1)
 def _ventricle_region() -> tuple:
-    "The part of the 2 mm grid that widened ventricles may reach, resampled to start on a lattice node."
+    "(the ventricles on a 2 mm grid that starts on a lattice node, the lattice nodes of the part that widened ventricles may reach, the grid's shape)."
     low = np.floor((np.array([-60.0, -84, -30]) - LATTICE_ORIGIN) / LATTICE).astype(int)
     high = np.ceil((np.array([60.0, 56, 56]) - LATTICE_ORIGIN) / LATTICE).astype(int)
     affine = nib.affines.from_matvec(np.eye(3) * 2, LATTICE_ORIGIN + low * LATTICE)
@@ -289,7 +289,7 @@ def _ventricle_region() -> tuple:
     head = load_head(2)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
     ventricle = resample(head.ventricle, inner, shape, affine)
-    return ventricle, tuple(slice(first, last + 1) for first, last in zip(low, high)), shape, LATTICE / 2
+    return ventricle, tuple(slice(first, last + 1) for first, last in zip(low, high)), shape
 
 
 def ventricle_push(
@@ -439,10 +439,10 @@ def paint(
         np.maximum(result[here], edge, out=result[here])
     return result
 
-# %% ../nbs/04_phantom.ipynb #8847abfb
+# %% ../nbs/04_phantom.ipynb #8216bd84
 @lru_cache(1)
 def susceptibility() -> tuple:
-    "(what all people share of it, how much of a voxel is white matter that can change), float32 on the 2 mm box."
+    "Of the voxels of the 2 mm box that can change: where they are and where their mirror images are (in the flat box), what all people share of the susceptibility, how much of the voxel is white matter."
     head = load_head(2)
     x, y, z = _world(head.brain.shape, head.affine, [axis.start for axis in head.box])
     horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
@@ -451,7 +451,9 @@ def susceptibility() -> tuple:
     shared = 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
     total = head.grey + head.white + head.csf + 1e-6
     white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
-    return shared.astype(np.float32), np.where(white > 0.05, white, 0).astype(np.float32)
+    place = np.flatnonzero(white > 0.05)
+    mirrored = np.arange(white.size).reshape(white.shape)[::-1].ravel()[place]
+    return place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
 
 
 def vascular_change(
@@ -459,19 +461,22 @@ def vascular_change(
     total_ml: float, # of white matter turned bright
 ) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
     "Caps, bands and confluent fields, the most susceptible white matter first."
-    field, white = susceptibility()
-    field, bright = field.copy(), np.zeros_like(field)
+    place, mirrored, field, white = susceptibility()
+    shape = load_head(2).brain.shape
+    bright = np.zeros(shape, np.float32)
     for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
-        coarse = rng.standard_normal([-(-side // step) + 1 for side in field.shape], dtype=np.float32)
-        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), field.shape, step)
-        noise = 0.8 * (noise + noise[::-1]) / np.float32(np.sqrt(2)) + 0.6 * noise
-        field += amplitude / noise.std() * noise
+        coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
+        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), shape, step)
+        own, other = 0.8 / np.sqrt(2) + 0.6, 0.8 / np.sqrt(2) # shares of the voxel and of its mirror image
+        flat, image, mean = noise.ravel(), np.ascontiguousarray(noise[::-1]).ravel(), noise.mean()
+        power, shared = np.dot(flat, flat) / flat.size - mean**2, np.dot(flat, image) / flat.size - mean**2
+        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the box
+        field = field + np.float32(amplitude / spread) * (np.float32(own) * flat[place] + np.float32(other) * flat[mirrored])
     if total_ml > 0:
-        where = white > 0
-        share, edges = np.histogram(field[where], 4000, weights=white[where])
+        share, edges = np.histogram(field, 4000, weights=white)
         volume = np.cumsum(share[::-1])[::-1] * 8 / 1000
         threshold = edges[max(np.searchsorted(-volume, -total_ml, side="right") - 1, 0)]
-        bright[where] = white[where] / (1 + np.exp((threshold - field[where]) / 0.08))
+        bright.ravel()[place] = white / (1 + np.exp((threshold - field) / 0.08))
     return bright
 
 # %% ../nbs/04_phantom.ipynb #339246ee
@@ -952,7 +957,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #f219aeac
+# %% ../nbs/04_phantom.ipynb #6b299a35
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -994,8 +999,11 @@ def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displaceme
 def _near_and_deep(head: Head, where: np.ndarray) -> tuple:
     "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain, and which between corners that are all brain."
     at_corners = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
-    around = np.lib.stride_tricks.sliding_window_view(at_corners, (2, 2, 2))
-    between = (around.max((3, 4, 5)) > 0, around.min((3, 4, 5)) > 0.9999)
+    most, least = at_corners, at_corners
+    for axis in range(3): # of the eight corners of a cell
+        low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
+        most, least = np.maximum(most[low], most[high]), np.minimum(least[low], least[high])
+    between = (most > 0, least > 0.9999)
     return tuple(cell.repeat(2, 0).repeat(2, 1).repeat(2, 2) for cell in between)
 
 
