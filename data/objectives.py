@@ -11,8 +11,8 @@ from msvae_nbdev.phantom import simulate
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import train
 
-COHORT = {"scale": 0.06, "seed": 7}
-EPOCHS = 40
+COHORT = {"scale": 0.1, "seed": 8}
+EPOCHS = 30
 OBJECTIVES = ("vae", "introvae", "softintrovae")
 PLAN = [(objective, latent_dim, seed) for seed in range(3) for latent_dim in (32, 256) for objective in OBJECTIVES]
 KEPT = Path(__file__).parent / "training"
