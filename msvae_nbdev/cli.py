@@ -93,7 +93,7 @@ def train(
     run: Annotated[Path, typer.Argument(help="Run folder to write; the same command on the same folder resumes it.")],
     objective: Annotated[Objective, typer.Option(help="The model.")],
     latent_dim: Annotated[int, typer.Option(min=1, help="Size of the latent space.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Scans per step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of Adam at the start.")] = 2e-3,
     warmup_epochs: Annotated[Optional[int], typer.Option(min=0, help="Epochs as a plain VAE before the introspective game; default: half. "

@@ -428,7 +428,7 @@ def train(
     run: str | os.PathLike, # run folder, new or to be continued
     objective: str = "vae", # vae, introvae or softintrovae
     latent_dim: int = 32, # length of the latent vector
-    epochs: int = 60,
+    epochs: int = 30,
     batch_size: int = 16, # scans a step
     learning_rate: float = 2e-3, # of Adam at the start; see `rate_schedule`
     warmup_epochs: int | None = None, # vae: beta rises over them; others: a plain VAE. None: 0 for vae, half the epochs for others
