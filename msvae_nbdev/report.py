@@ -270,7 +270,7 @@ def quality_table(
                 columns[label] = numbers
     rows = [[text, *[(column.get(key), (column.get("intervals") or {}).get(key)) for column in columns.values()]] for key, text in QUALITY_ROWS.items()]
     held_out = dict.fromkeys(f"{n['test_scans']} held-out scans of {n['test_patients']} patients" for n in (run.quality["n"] for run in runs))
-    note = f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by patient bootstrap. Measures: see the module quality."
+    note = f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by patient bootstrap. Measures: see the modules measures and samples."
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
     if sampled:
