@@ -245,7 +245,7 @@ def _training(runs: list) -> str:
     caption = "Each panel is a quantity that was recorded per epoch; dashed lines are patients the model was not trained on. A dashed line that rises while the solid one falls is overfitting."
     return html_table(["Run", "Epochs", "Minutes"], rows) + html_figure(training_figure(histories), "Training curves", caption) + missing
 
-# %% ../nbs/15_report.ipynb #c759cd0f
+# %% ../nbs/15_report.ipynb #d559d0de
 QUALITY_ROWS = {"mse": "Mean squared error", "psnr": "PSNR, dB", "ssim": "SSIM", "ssim_brain": "SSIM inside the brain", "ms_ssim": "MS-SSIM",
                 "sharpness_ratio": "Sharpness (1: as the original)", "detail_correlation": "Detail that is right (correlation)",
                 "resolution_mm": "Resolution, mm", "artefact": "Checkerboard (0: none)", "lesion_fidelity": "Contrast kept in lesions (1: all; phantoms)",
@@ -279,7 +279,7 @@ def quality_table(
         page += html_table(["Samples", *[run.name for run in sampled]], rows, f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model.")
     return page
 
-
+# %% ../nbs/15_report.ipynb #6541b488
 def claims(
     runs: list, # RunFolder with `quality`
 ) -> str:
