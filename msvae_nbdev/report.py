@@ -279,7 +279,7 @@ def quality_table(
         page += html_table(["Samples", *[run.name for run in sampled]], rows, f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model.")
     return page
 
-# %% ../nbs/15_report.ipynb #6541b488
+# %% ../nbs/15_report.ipynb #c8d62d87
 def claims(
     runs: list, # RunFolder with `quality`
 ) -> str:
@@ -287,9 +287,9 @@ def claims(
     from msvae_nbdev.quality import claims_table
 
     table = claims_table({run.name: {"quality": run.quality, "lda": run.lda} for run in runs})
-    rows = [[row.claim, row.models, row.measure, (row.value, [row.lower, row.upper]), row.holds] for row in table.itertuples()]
+    rows = [[row.claim, row.holds, (row.value, [row.lower, row.upper]), row.models, row.measure] for row in table.itertuples()]
     note = "Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it."
-    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Models", "Measure", "Value", ""], rows, note)
+    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Answer", "Value", "Models", "Measure"], rows, note)
 
 
 def _quality(runs: list) -> str:
