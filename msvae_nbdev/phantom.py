@@ -7,15 +7,14 @@ __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LAT
            'DEFORMATION_SCALES', 'VENTRICLE_FADE', 'SOFTENING', 'PLACES', 'OVERLAP', 'VASCULAR_ML', 'MS_LN_ML',
            'MS_GROWTH', 'TISSUES', 'EFFECTIVE_TE', 'PROTOCOLS', 'PROTOCOL_ODDS', 'HEAD_CENTRE', 'PULL',
            'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head',
-           'random_velocity', 'upsample', 'look_up', 'integrate', 'jacobian_determinant', 'ventricle_target_ml',
-           'ventricle_velocity', 'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion',
-           'lesion_places', 'ms_lesions', 'paint', 'susceptibility', 'vascular_change', 'Burden', 'make_burden',
-           'Changes', 'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose',
-           'make_grid', 'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field',
-           'add_noise', 'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared',
-           'simulate']
+           'random_velocity', 'integrate', 'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity',
+           'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion', 'lesion_places',
+           'ms_lesions', 'paint', 'susceptibility', 'vascular_change', 'Burden', 'make_burden', 'Changes',
+           'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose', 'make_grid', 'move',
+           'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field', 'add_noise',
+           'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared', 'simulate']
 
-# %% ../nbs/04_phantom.ipynb #fd0250d5
+# %% ../nbs/04_phantom.ipynb #4c023a9b
 import json
 import os
 import zlib
@@ -28,10 +27,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from numba import njit
 from scipy import interpolate, ndimage, optimize, stats
 
 from .cohort import ACQUISITION, TABLE1
 from .core import DIAGNOSES, MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
+from .lattice import look_up, sample, smooth, upsample, warp
 from .space import AFFINE, SHAPE, SPACE, block_mean, bound, load_template, resample
 
 # %% ../nbs/04_phantom.ipynb #7700723e
@@ -131,7 +132,7 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
     labels[box][brain > 0.5] = 6
     return labels
 
-# %% ../nbs/04_phantom.ipynb #9b61b483
+# %% ../nbs/04_phantom.ipynb #164238a7
 LATTICE = 6.0
 LATTICE_SHAPE = (32, 39, 34)
 LATTICE_ORIGIN = np.array([-93.0, -129, -93]) # the brain and two centimetres around it; farther out the field continues unchanged
@@ -149,9 +150,10 @@ def random_velocity(
         step = max(1, int(smoothness / LATTICE / 2))
         coarse = tuple(-(-side // step) + 1 for side in LATTICE_SHAPE)
         for axis in range(3):
-            noise = ndimage.gaussian_filter(rng.standard_normal(coarse, dtype=np.float32), smoothness / LATTICE / step, mode="wrap")
+            noise = smooth(rng.standard_normal(coarse, dtype=np.float32), smoothness / LATTICE / step, mode="wrap")
             noise *= amplitude * variation / noise.std()
-            velocity[axis] += upsample(noise, LATTICE_SHAPE, step) * (1 if smoothness > 20 else _near_brain())
+            noise = upsample(noise, LATTICE_SHAPE, step) if step > 1 else noise[tuple(map(slice, LATTICE_SHAPE))]
+            velocity[axis] += noise * (1 if smoothness > 20 else _near_brain())
     return velocity
 
 
@@ -164,50 +166,6 @@ def _near_brain() -> np.ndarray:
     index = np.linalg.inv(head.affine) @ LATTICE_AFFINE
     outside = ndimage.distance_transform_edt(brain < 0.5, sampling=2)
     return ndimage.affine_transform(np.exp(-outside / 8), index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1).astype(np.float32)
-
-# %% ../nbs/04_phantom.ipynb #810583d4
-def upsample(
-    coarse: np.ndarray, # (i, j, k), samples at 0, step, 2*step, ...
-    shape: tuple, # of the result; needs (side - 1) / step <= coarse side - 1 on each axis
-    step: float | tuple, # distance between coarse samples in fine ones, one or one per axis
-) -> np.ndarray: # float32, linear in between
-    "Linear interpolation on a regular lattice, axis by axis."
-    steps = np.broadcast_to(step, 3)
-    for axis in range(3):
-        position = np.arange(shape[axis]) / steps[axis]
-        left = np.minimum(position.astype(int), coarse.shape[axis] - 2)
-        weight = (position - left).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
-        lower, upper = coarse.take(left, axis), coarse.take(left + 1, axis)
-        upper -= lower
-        upper *= weight
-        upper += lower
-        coarse = upper
-    return coarse
-
-# %% ../nbs/04_phantom.ipynb #c74adf58
-def look_up(
-    field: np.ndarray, # (c, i, j, k), float32
-    index: np.ndarray, # (3, ...), float, in voxels; outside the lattice the nearest of its points counts
-) -> np.ndarray: # float32, (c, ...)
-    "Linear interpolation of a vector field."
-    corners = np.ascontiguousarray(np.moveaxis(field, 0, -1)).reshape(-1, len(field))
-    strides = (field.shape[2] * field.shape[3], field.shape[3], 1)
-    place, weights = np.zeros(index.shape[1:], np.int32), []
-    for axis, side in enumerate(field.shape[1:]):
-        position = np.clip(index[axis], 0, side - 1)
-        low = np.minimum(position.astype(np.int32), side - 2)
-        weights.append((position - low).astype(np.float32)[..., None])
-        place += low * strides[axis]
-
-    def blend(offset, axis):
-        if axis == 3:
-            return corners.take(place + offset, 0)
-        lower, upper = blend(offset, axis + 1), blend(offset + strides[axis], axis + 1)
-        upper -= lower
-        upper *= weights[axis]
-        upper += lower
-        return upper
-    return np.moveaxis(blend(0, 0), -1, 0)
 
 # %% ../nbs/04_phantom.ipynb #c90c8526
 def integrate(
@@ -261,7 +219,7 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #cea3236c
+# %% ../nbs/04_phantom.ipynb #9c7af5be
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
@@ -274,9 +232,9 @@ def ventricle_ml(
 ) -> float: # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
     ventricle, nodes, shape = _ventricle_region()
-    moved = np.stack([upsample(component[nodes], shape, LATTICE / 2) for component in displacement])
-    points = np.indices(shape, dtype=np.float32) + moved / np.float32(2)
-    return float(ndimage.map_coordinates(ventricle, points, order=1, prefilter=False).sum() * 8 / 1000)
+    moved = displacement[(slice(None), *nodes)]
+    where = np.indices(moved.shape[1:], dtype=np.float32) * np.float32(LATTICE / 2) + moved / np.float32(2)
+    return float(warp(ventricle, where, shape, LATTICE / 2).sum() * 8 / 1000)
 
 
 @lru_cache(1)
@@ -439,7 +397,7 @@ def paint(
         np.maximum(result[here], edge, out=result[here])
     return result
 
-# %% ../nbs/04_phantom.ipynb #8216bd84
+# %% ../nbs/04_phantom.ipynb #579d071a
 @lru_cache(1)
 def susceptibility() -> tuple:
     "Of the voxels of the 2 mm box that can change: where they are and where their mirror images are (in the flat box), what all people share of the susceptibility, how much of the voxel is white matter."
@@ -466,10 +424,11 @@ def vascular_change(
     bright = np.zeros(shape, np.float32)
     for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
         coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
-        noise = upsample(ndimage.gaussian_filter(coarse, smoothness / 2 / step, truncate=3), shape, step)
+        noise = smooth(coarse, smoothness / 2 / step, truncate=3)
+        noise = upsample(noise, shape, step) if step > 1 else noise[tuple(map(slice, shape))]
         own, other = 0.8 / np.sqrt(2) + 0.6, 0.8 / np.sqrt(2) # shares of the voxel and of its mirror image
-        flat, image, mean = noise.ravel(), np.ascontiguousarray(noise[::-1]).ravel(), noise.mean()
-        power, shared = np.dot(flat, flat) / flat.size - mean**2, np.dot(flat, image) / flat.size - mean**2
+        flat, mean = noise.ravel(), noise.mean()
+        power, shared = (sum(map(np.vdot, noise, image)) / flat.size - mean**2 for image in (noise, noise[::-1]))
         spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the box
         field = field + np.float32(amplitude / spread) * (np.float32(own) * flat[place] + np.float32(other) * flat[mirrored])
     if total_ml > 0:
@@ -602,7 +561,17 @@ def make_acquisition(
 def _protocols() -> dict:
     return PROTOCOLS.to_dict("index")
 
-# %% ../nbs/04_phantom.ipynb #aa8bba7e
+# %% ../nbs/04_phantom.ipynb #e07681ab
+@njit(cache=True, error_model="numpy") # a division by zero need not be watched for: the sum below is positive
+def _mix(grey, white, csf, bright, cavity, widening, of_grey, of_white, of_csf, of_lesion, result):
+    "The signal of mixed voxels: tissue by its share, then what disease has made of it."
+    for place in range(result.size):
+        fluid = csf[place] * widening
+        value = (grey[place] * of_grey + white[place] * of_white + fluid * of_csf) / (grey[place] + white[place] + fluid + np.float32(1e-6))
+        value += bright[place] * (of_lesion - value)
+        result[place] = value + cavity[place] * (of_csf - value)
+
+
 def paint_signal(
     head: Head,
     anatomy: Anatomy,
@@ -611,13 +580,9 @@ def paint_signal(
     whole: bool = True, # False: the brain alone, for the prepared layout
 ) -> np.ndarray: # float32 on the head's grid (whole) or on its box
     "The signal of every point of a head before it is bent and scanned."
-    csf = head.csf * np.float32(np.exp(anatomy.sulci))
-    total = head.grey + head.white
-    total += csf
-    total += np.float32(1e-6)
-    brain = (head.grey * np.float32(signal.grey) + head.white * np.float32(signal.white) + csf * np.float32(signal.csf)) / total
-    brain += changes.bright * (np.float32(signal.lesion) - brain)
-    brain += changes.cavity * (np.float32(signal.csf) - brain)
+    brain = np.empty(head.grey.shape, np.float32)
+    maps = [np.ascontiguousarray(map_).reshape(-1) for map_ in (head.grey, head.white, head.csf, changes.bright, changes.cavity)]
+    _mix(*maps, *np.array([np.exp(anatomy.sulci), *signal[["grey", "white", "csf", "lesion"]]], np.float32), brain.reshape(-1))
     if not whole:
         return brain
     of_shell = np.array([0.0, *(signal[name] for name in ("csf", "skull", "scalp", "muscle", "eye")), 0.0], np.float32)
@@ -679,16 +644,23 @@ def make_grid(
     matrix = tilt @ directions * voxel
     return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
 
-# %% ../nbs/04_phantom.ipynb #8c173b6a
+# %% ../nbs/04_phantom.ipynb #5d849863
+def move(
+    affine: np.ndarray, # (4, 4)
+    points: np.ndarray, # (3, ...)
+) -> np.ndarray: # (3, ...)
+    "Points through an affine."
+    return (affine[:3, :3] @ points.reshape(3, -1) + affine[:3, 3:]).reshape(points.shape)
+
+
 def to_template(
     points: np.ndarray, # (3, ...), scanner millimetres
     pose: np.ndarray, # (4, 4), scanner to head
     displacement: np.ndarray, # (3, 32, 39, 34), head to template
 ) -> np.ndarray: # (3, ...), MNI millimetres
     "The map from scan to template."
-    head = np.tensordot(pose[:3, :3], points, 1) + pose[:3, 3].reshape(3, *[1] * (points.ndim - 1))
-    lattice = (head - LATTICE_ORIGIN.reshape(3, *[1] * (points.ndim - 1))) / LATTICE
-    return head + look_up(displacement, lattice)
+    head = move(pose, points)
+    return head + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), head))
 
 
 def truth_affine(
@@ -704,7 +676,7 @@ def truth_affine(
     design = np.vstack([points, np.ones(points.shape[1])]).T
     return np.vstack([np.linalg.lstsq(design, reached.T, rcond=None)[0].T, [0, 0, 0, 1]])
 
-# %% ../nbs/04_phantom.ipynb #7cf9fdeb
+# %% ../nbs/04_phantom.ipynb #d50b2097
 @lru_cache(1)
 def _edges() -> tuple:
     "(gradient of the smoothed template on the 2 mm box, divided by the root of its length; MNI millimetres of a sample of places where it is not flat)."
@@ -731,12 +703,13 @@ def registered_affine(
     index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array([[axis.start] for axis in head.box])
     across = look_up(gradient, index)
     points = np.vstack([points, np.ones(points.shape[1])])
-    solution = np.linalg.lstsq((across[:, None] * points).reshape(12, -1).T, (across * reached).sum(0), rcond=None)[0]
+    terms = (across[:, None] * points).reshape(12, -1)
+    solution = np.linalg.solve(terms @ terms.T, terms @ (across * reached).sum(0))
     affine = np.vstack([solution.reshape(3, 4), [0, 0, 0, 1]])
     left = np.square(reached - affine[:3] @ points).sum(0).mean() # mm²
     return (np.eye(4) + left * PULL) @ affine
 
-# %% ../nbs/04_phantom.ipynb #cbb37082
+# %% ../nbs/04_phantom.ipynb #3f6465d3
 def scan_maps(
     maps: list, # arrays on the grid of `affine`, in any number
     affine: np.ndarray, # (4, 4), their grid index to MNI millimetres
@@ -755,10 +728,7 @@ def scan_maps(
     stride = max(1, int(4 / (voxel[2] / thin)))
     coarse = np.concatenate([slices[::stride], [slices[::stride][-1] + stride / thin]])
     index = np.stack(np.meshgrid(*nodes, coarse, indexing="ij")).astype(np.float32)
-    points = np.tensordot(grid.affine[:3, :3], index, 1) + grid.affine[:3, 3].reshape(3, 1, 1, 1)
-    to_index = np.linalg.inv(affine)
-    where = np.tensordot(to_index[:3, :3], to_template(points, pose, displacement), 1) + to_index[:3, 3].reshape(3, 1, 1, 1)
-    where = where.astype(np.float32)
+    where = move(np.linalg.inv(affine), to_template(move(grid.affine, index), pose, displacement)).astype(np.float32)
     results = [np.empty(grid.shape, np.float32) for _ in maps]
     slab = max(1, stride * 4 // thin)
     for first in range(0, grid.shape[2], slab):
@@ -766,13 +736,12 @@ def scan_maps(
         low = first * thin // stride
         high = min(-(-last * thin // stride) + 2, where.shape[-1])
         skip, number = first * thin - low * stride, (last - first) * thin
-        fine = np.stack([upsample(component[..., low:high], (*grid.shape[:2], skip + number), (*step, stride))[..., skip:] for component in where])
         for map_, result in zip(maps, results):
-            values = ndimage.map_coordinates(map_, fine, order=1, output=np.float32, prefilter=False)
+            values = warp(map_, where[..., low:high], (*grid.shape[:2], skip + number), (*step, stride))[..., skip:]
             result[..., first:last] = values.reshape(*grid.shape[:2], last - first, thin).mean(-1)
     return results
 
-# %% ../nbs/04_phantom.ipynb #34ef5849
+# %% ../nbs/04_phantom.ipynb #8ccb62ce
 REFERENCE_BANDWIDTH = {False: 180.0, True: 650.0} # Hz per pixel at which the protocol's signal-to-noise ratio holds, 2D and 3D
 
 
@@ -790,10 +759,16 @@ def coil_field(
     points: np.ndarray, # (3, i, j, k), scanner millimetres
 ) -> np.ndarray: # float32, (i, j, k), around 1
     "A smooth multiplicative shade, fixed to the scanner."
-    lattice = ndimage.zoom(rng.standard_normal((5, 5, 5)), 3, order=3)
+    lattice = np.einsum("ai,bj,ck,ijk", *[_thrice()] * 3, rng.standard_normal((5, 5, 5)), optimize=True)
     lattice *= (0.06 if field_strength < 2 else 0.09) / lattice.std()
     index = (points + 200) / 400 * (len(lattice) - 1)
-    return np.exp(ndimage.map_coordinates(lattice, index, order=1, mode="nearest")).astype(np.float32)
+    return np.exp(look_up(lattice[None], index)[0])
+
+
+@lru_cache(1)
+def _thrice() -> np.ndarray: # (15, 5)
+    "The matrix of a cubic spline through five points, at three times as many."
+    return ndimage.zoom(np.eye(5), (3, 1), order=3)
 
 
 def add_noise(
@@ -957,7 +932,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #6b299a35
+# %% ../nbs/04_phantom.ipynb #d8be4c80
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -972,12 +947,9 @@ def simulate_prepared(
     affine = registered_affine(pose, anatomy.displacement) if affine is None else affine
     points, where = _prepared_nodes(head, affine, pose, anatomy.displacement)
     near, deep = _near_and_deep(head, where)
-    index = np.stack([upsample(component, near.shape, 2)[near] for component in where])
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain = np.zeros(near.shape, np.float32), deep.astype(np.float32)
-    tissue[near] = ndimage.map_coordinates(picture * head.brain, index, order=1, output=np.float32, prefilter=False)
-    rim = ~deep[near]
-    brain[near & ~deep] = ndimage.map_coordinates(head.brain, index[:, rim], order=1, output=np.float32, prefilter=False)
+    tissue = warp(picture * head.brain, where, near.shape, 2, near)
+    brain = warp(head.brain, where, near.shape, 2, near & ~deep) + deep
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
     lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
@@ -990,15 +962,14 @@ def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displaceme
     "Every 4 mm of the prepared space, (41, 49, 41) corners: where they lie in the scanner, and in the head's box (voxels)."
     corners = np.stack(np.meshgrid(*(np.arange(side + 1, dtype=np.float32) * 2 for side in SHAPE), indexing="ij"))
     place = np.linalg.inv(affine) @ AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3)
-    points = np.tensordot(place[:3, :3], corners, 1) + place[:3, 3].reshape(3, 1, 1, 1)
+    points = move(place, corners)
     inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
-    where = np.tensordot(inner[:3, :3], to_template(points, pose, displacement), 1) + inner[:3, 3].reshape(3, 1, 1, 1)
-    return points, where.astype(np.float32)
+    return points, move(inner, to_template(points, pose, displacement)).astype(np.float32)
 
 
 def _near_and_deep(head: Head, where: np.ndarray) -> tuple:
     "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain, and which between corners that are all brain."
-    at_corners = ndimage.map_coordinates(head.brain, where, order=1, output=np.float32, prefilter=False)
+    at_corners = sample(head.brain, where)
     most, least = at_corners, at_corners
     for axis in range(3): # of the eight corners of a cell
         low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
@@ -1011,7 +982,7 @@ def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: 
     "Thick slices, noise, mask, mean and bound, at 2 mm."
     thick, axis = row["voxel"][2], {"L": 0, "R": 0, "S": 2}[row["axes"][2]]
     if thick > 2:
-        tissue = ndimage.gaussian_filter1d(tissue, thick / np.sqrt(12) / 2, axis)
+        tissue = smooth(tissue, np.eye(3)[axis] * thick / np.sqrt(12) / 2)
     voxels = max(4**3 / np.prod(row["voxel"]), 1)
     sigma = noise_sigma(row, signal) / np.sqrt(voxels) * np.sqrt(8)
     inside = brain > 0.5
