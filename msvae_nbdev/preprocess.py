@@ -10,7 +10,7 @@ __all__ = ['CENTRE', 'UNIT', 'DEEP', 'SKULL_STRIP', 'LIMITS', 'SUFFIX', 'MEASURE
            'Registration', 'register', 'to_atlas', 'to_volume', 'measure', 'verdict', 'fingerprint', 'prepare_scan',
            'run_job', 'run_pool', 'run_cluster', 'prepare', 'mean_volume', 'qc_picture', 'write_report']
 
-# %% ../nbs/05_preprocess.ipynb #11038e7a
+# %% ../nbs/05_preprocess.ipynb #1e885745
 import html
 import os
 import re
@@ -34,12 +34,14 @@ import pandas as pd
 import SimpleITK as sitk
 from joblib.externals.loky import ProcessPoolExecutor
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from numba import njit
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from .cohort import COHORT_COLUMNS, read_cohort
 from .core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json, write_tsv
+from .lattice import distance, smooth
 from .space import (AFFINE, FACTOR, FULL_AFFINE, FULL_SHAPE, SHAPE, SPACE, TRIM_AFFINE, TRIM_SHAPE, block_mean, bound, load_template,
                                resample, trim)
 
@@ -168,7 +170,7 @@ def _axis_matrix(count: int, target_count: int, step: float, start: float, width
     matrix = np.maximum(0, 1 - distance)
     return (ndimage.gaussian_filter1d(matrix, width, axis=1, truncate=2.5) if width else matrix).astype(np.float32)
 
-# %% ../nbs/05_preprocess.ipynb #9fb3776d
+# %% ../nbs/05_preprocess.ipynb #bf4a6f86
 @lru_cache(4)
 def _search_points(spacing: int, reach: float) -> tuple:
     "Points (n, 3) in MNI millimetres and their labels, to `reach` mm outside the brain."
@@ -187,12 +189,17 @@ def mutual_information(
     second_count: int,
 ) -> float: # nats
     "What one labelling tells about the other."
-    joint = np.bincount(first * second_count + second, minlength=first_count * second_count).reshape(first_count, second_count) / len(first)
+    return _information(np.bincount(first * second_count + second, minlength=first_count * second_count).reshape(first_count, second_count))
+
+
+def _information(counts: np.ndarray) -> float:
+    "Mutual information of the joint counts of two labellings, in nats."
+    joint = counts / counts.sum()
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
-# %% ../nbs/05_preprocess.ipynb #8193e6b3
+# %% ../nbs/05_preprocess.ipynb #0f28d8a3
 CENTRE = np.array([0.0, -18, 8]) # middle of the MNI brain, the point that poses turn about
 
 
@@ -211,22 +218,30 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
 class _PoseScore:
     "Mutual information of a scan with the head template under a pose, at a number of points."
     def __init__(self, volume, affine, stripped):
-        volume = ndimage.gaussian_filter(volume, 0.7)
+        volume = smooth(volume, 0.7)
         bright = volume[volume > 0.05 * np.percentile(volume, 99)]
         edges = np.quantile(bright if len(bright) > 100 else volume, np.linspace(0, 1, 12)[:-1])
-        self.bins = np.searchsorted(edges, volume.ravel())
-        self.shape, self.inverse = np.array(volume.shape), np.linalg.inv(affine)
-        self.strides = np.array([self.shape[1] * self.shape[2], self.shape[2], 1])
+        self.bins, self.inverse = np.searchsorted(edges, volume), np.linalg.inv(affine)
         self.reach = 8 if stripped else 22
 
     def __call__(self, angles, position, spacing=8):
         points, labels = _search_points(spacing, self.reach)
-        matrix = self.inverse @ _pose(angles, position)
-        index = np.rint(points @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.int64)
-        inside = ((index >= 0) & (index < self.shape)).all(1)
-        if inside.mean() < 0.3:
-            return -1.0
-        return mutual_information(labels[inside], self.bins[index[inside] @ self.strides], 5, 12) * inside.mean()
+        counts = _joint_counts(points, labels, self.bins, self.inverse @ _pose(angles, position), np.zeros((5, 12)))
+        inside = counts.sum() / len(points)
+        return -1.0 if inside < 0.3 else _information(counts) * inside
+
+
+@njit(cache=True)
+def _joint_counts(points, labels, bins, matrix, counts):
+    "How often each label meets each bin of the voxels that its points fall into; points outside do not count."
+    for point in range(len(points)):
+        x, y, z = points[point]
+        i = int(np.rint(matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3]))
+        j = int(np.rint(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3]))
+        k = int(np.rint(matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]))
+        if 0 <= i < bins.shape[0] and 0 <= j < bins.shape[1] and 0 <= k < bins.shape[2]:
+            counts[labels[point], bins[i, j, k]] += 1
+    return counts
 
 # %% ../nbs/05_preprocess.ipynb #f948a0a4
 def locate(
@@ -267,7 +282,7 @@ def _climb(score: _PoseScore, state: np.ndarray) -> tuple:
                 break
     return value, _pose(state[:3], state[3:])
 
-# %% ../nbs/05_preprocess.ipynb #24652e74
+# %% ../nbs/05_preprocess.ipynb #42751c53
 UNIT = 50.0 # millimetres: the template's unit of length in the optimiser
 
 
@@ -299,7 +314,7 @@ def mattes_affine(
 
 def _smooth(volume: np.ndarray, affine: np.ndarray, width: float) -> np.ndarray:
     "Gaussian smoothing, millimetres."
-    return ndimage.gaussian_filter(volume, width / voxel_sizes(affine), truncate=2.5) if width else volume
+    return smooth(volume, width / voxel_sizes(affine), truncate=2.5) if width else volume
 
 # %% ../nbs/05_preprocess.ipynb #299985f7
 def _as_sitk(volume: np.ndarray, affine: np.ndarray, unit: float) -> tuple:
@@ -379,7 +394,7 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     return labels == sizes.argmax()
 
-# %% ../nbs/05_preprocess.ipynb #71ae7b28
+# %% ../nbs/05_preprocess.ipynb #ea53b50c
 def refine_mask(
     volume: np.ndarray, # (i, j, k), the scan
     affine: np.ndarray, # (4, 4)
@@ -397,9 +412,9 @@ def refine_mask(
     relative = volume / brain_level(volume, depth > 6, zooms)
     narrower = doubt * np.maximum(0, -depth)
     maybe = ((relative > window[0] + narrower) & (relative < window[1] - narrower) & (depth > -band)) | (depth > 10)
-    core = _largest(_distance(maybe, zooms) > opening)
-    opened = maybe & (_distance(~core, zooms) <= opening + 0.3)
-    closed = opened | (_distance(_distance(~opened, zooms) <= closing, zooms) > closing)
+    core = _largest(distance(maybe, opening, zooms) > opening)
+    opened = maybe & (distance(~core, opening + 0.3, zooms) <= opening + 0.3)
+    closed = opened | (distance(distance(~opened, closing, zooms) <= closing, closing, zooms) > closing)
     refined = np.zeros(shape, bool)
     refined[box] = np.stack([ndimage.binary_fill_holes(slice_) for slice_ in np.moveaxis(closed, 2, 0)], 2)
     return refined
@@ -413,7 +428,7 @@ def _box(mask: np.ndarray, zooms: np.ndarray, margin: float) -> tuple:
     spans = (np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3))
     return tuple(slice(max(0, span[0] - more), span[-1] + 1 + more) for span, more in zip(spans, reach))
 
-# %% ../nbs/05_preprocess.ipynb #e02c9fd6
+# %% ../nbs/05_preprocess.ipynb #7d549c84
 def brain_level(
     volume: np.ndarray, # (i, j, k)
     inside: np.ndarray, # bool, surely brain
@@ -426,8 +441,8 @@ def brain_level(
     median = np.median(volume[inside])
     tissue = inside & (volume > 0.5 * median) & (volume < 1.6 * median)
     sigma = width / zooms
-    weight = ndimage.gaussian_filter(tissue.astype(np.float32), sigma, truncate=2.5)
-    level = ndimage.gaussian_filter(np.where(tissue, volume, 0), sigma, truncate=2.5) / np.maximum(weight, 1e-3)
+    weight = smooth(tissue, sigma, truncate=2.5)
+    level = smooth(np.where(tissue, volume, 0), sigma, truncate=2.5) / np.maximum(weight, 1e-3)
     return np.where((weight > 1e-3) & (level > 0.3 * median), level, median)
 
 # %% ../nbs/05_preprocess.ipynb #67497977
@@ -628,7 +643,7 @@ def measure(
     values |= _place(prepared, inside, carried) | _shape(scan_to_mni) | _contrast(prepared, inside) | _disturbance(volume, affine, mask, scan_to_mni)
     return {name: round(float(values[name]), 4) for name in LIMITS}
 
-# %% ../nbs/05_preprocess.ipynb #fe95651f
+# %% ../nbs/05_preprocess.ipynb #22b6a99b
 def _place(prepared: np.ndarray, inside: np.ndarray, carried: np.ndarray) -> dict:
     "similarity, information, overlap, missing_mm and coverage."
     grey, white, _, brain, t1 = _prepared_template()
@@ -655,7 +670,7 @@ def _contrast(prepared: np.ndarray, inside: np.ndarray, width: float = 6.0) -> d
     use = (brain > 0.8) & inside
     if use.sum() < 500 or not prepared[use].any():
         return {"grey_white": 0.0, "csf_white": 0.0}
-    level = ndimage.gaussian_filter(prepared * use, width) / np.maximum(ndimage.gaussian_filter((grey + white) * use, width), 1e-3)
+    level = smooth(prepared * use, width) / np.maximum(smooth((grey + white) * use, width), 1e-3)
     tissues, signal = np.column_stack([grey[use], white[use], csf[use]]), prepared[use] / np.maximum(level[use], 1e-3)
     rest = np.abs(signal - tissues @ np.linalg.lstsq(tissues, signal)[0])
     usual = rest < 4 * np.median(rest)

@@ -6,13 +6,15 @@
 __all__ = ['SPACE', 'FULL_SHAPE', 'FULL_AFFINE', 'SHAPE', 'FACTOR', 'TRIM_SHAPE', 'TRIM_START', 'TRIM_AFFINE', 'AFFINE',
            'Template', 'load_template', 'resample', 'trim', 'block_mean', 'bound']
 
-# %% ../nbs/02_space.ipynb #495a2845
+# %% ../nbs/02_space.ipynb #4f94e2c0
 from functools import lru_cache
 from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+
+from .lattice import sample_affine
 
 # %% ../nbs/02_space.ipynb #326e5144
 SPACE = "MNI152NLin2009aSym"
@@ -46,7 +48,7 @@ def load_template() -> Template: # arrays of 197x233x189, shared between callers
         array.setflags(write=False)
     return Template(t1, grey, white, csf, mask, image.affine)
 
-# %% ../nbs/02_space.ipynb #13f97f6a
+# %% ../nbs/02_space.ipynb #49178c04
 def resample(
     volume: np.ndarray, # (i, j, k), the source
     affine: np.ndarray, # (4, 4), source voxel index to source world, RAS millimetres
@@ -58,6 +60,8 @@ def resample(
     "Resample `volume` onto another grid through an affine."
     source_to_target = np.eye(4) if source_to_target is None else source_to_target
     index_map = np.linalg.inv(affine) @ np.linalg.inv(source_to_target) @ target_affine
+    if order == 1 and volume.dtype == np.float32:
+        return sample_affine(volume, index_map, shape)
     dtype = np.uint8 if volume.dtype == bool else volume.dtype
     result = ndimage.affine_transform(volume.astype(dtype, copy=False), index_map[:3, :3], index_map[:3, 3], output_shape=shape, order=order)
     return result.astype(volume.dtype, copy=False)
