@@ -120,9 +120,9 @@ def _ants_image(package, volume, affine):
 # --- skull stripping: each takes a head and gives the brain mask ---
 
 def template(head, affine):
-    from msvae_nbdev.preprocess import _brain_template, _prepared_template, load_head_template, skull_strip
+    from msvae_nbdev.preprocess import _brain_template, _prepared_template, _template_depth, load_head_template, skull_strip
 
-    load_head_template(4), _brain_template(), _prepared_template()
+    load_head_template(4), _brain_template(), _prepared_template(), _template_depth()
     start = used()
     return skull_strip(head, affine).mask, start
 
@@ -204,12 +204,12 @@ def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
 
 def whole(path: str) -> dict:
     "The whole chain on a head scan, as a file: error, Dice, processor seconds and memory."
-    from msvae_nbdev.preprocess import _brain_template, _prepared_template, load_head_template, prepare_scan
+    from msvae_nbdev.preprocess import _brain_template, _prepared_template, _template_depth, load_head_template, prepare_scan
 
     held = np.load(path)
     with tempfile.TemporaryDirectory() as folder:
         file = save_scan(held, Path(folder) / "scan.nii.gz")
-        load_head_template(4), _brain_template(), _prepared_template()
+        load_head_template(4), _brain_template(), _prepared_template(), _template_depth()
         start = used()
         record = prepare_scan(file, Path(folder) / "out")
         end = used()
