@@ -138,38 +138,39 @@ def upsample(
     _upsample(np.ascontiguousarray(coarse, np.float32)[None], *_places(coarse.shape, shape, step), result)
     return result
 
-# %% ../nbs/02_lattice.ipynb #b3db6e54
+# %% ../nbs/02_lattice.ipynb #f28a752c
 @njit(cache=True)
-def _warp(field, nodes, low_i, low_j, low_k, u, v, w, inside, result):
+def _warp(field, nodes, low_i, low_j, low_k, u, v, w, inside, anything, result):
     a, b, c = field.shape[1:]
     rows = np.empty((3, nodes.shape[3]), np.float32)
-    for i in range(result.shape[0]):
-        for j in range(result.shape[1]):
-            _rows(nodes, low_i[i], u[i], low_j[j], v[j], rows)
-            for k in range(result.shape[2]):
-                low, share = low_k[k], w[k]
-                x = rows[0, low] + share * (rows[0, low + 1] - rows[0, low])
-                y = rows[1, low] + share * (rows[1, low + 1] - rows[1, low])
-                z = rows[2, low] + share * (rows[2, low + 1] - rows[2, low])
-                if not inside[i, j, k] or x < 0 or y < 0 or z < 0 or x > a - 1 or y > b - 1 or z > c - 1:
-                    result[i, j, k] = 0
-                else:
-                    (l, p), (m, q), (n, r) = _cell(x, a), _cell(y, b), _cell(z, c)
-                    result[i, j, k] = _between(field, 0, l, m, n, p, q, r)
+    for i in range(inside.shape[0]):
+        for j in range(inside.shape[1]):
+            if anything[i, j]:
+                _rows(nodes, low_i[i], u[i], low_j[j], v[j], rows)
+                for k in range(inside.shape[2]):
+                    if inside[i, j, k]:
+                        low, share = low_k[k], w[k]
+                        x = rows[0, low] + share * (rows[0, low + 1] - rows[0, low])
+                        y = rows[1, low] + share * (rows[1, low + 1] - rows[1, low])
+                        z = rows[2, low] + share * (rows[2, low + 1] - rows[2, low])
+                        if x >= 0 and y >= 0 and z >= 0 and x <= a - 1 and y <= b - 1 and z <= c - 1:
+                            (l, p), (m, q), (n, r) = _cell(x, a), _cell(y, b), _cell(z, c)
+                            for component in range(len(field)):
+                                result[component, i, j, k] = _between(field, component, l, m, n, p, q, r)
 
 
 def warp(
-    volume: np.ndarray, # (a, b, c), at least 2 a side
-    nodes: np.ndarray, # (3, i, j, k), voxel indices of `volume` at the coarse points of a lattice
+    field: np.ndarray, # (c, a, b, d), maps on one lattice, at least 2 a side
+    nodes: np.ndarray, # (3, i, j, k), voxel indices of the maps at the coarse points of a lattice
     shape: tuple, # of the result
     step: float | tuple, # distance between coarse points in fine ones, one or one per axis
     inside: np.ndarray | None = None, # bool, `shape`: where to look; None: everywhere
-) -> np.ndarray: # float32, `shape`; zero outside `volume` and where not looked
-    "A map as seen along a bent lattice: `sample` at places that `upsample` would give."
-    result = np.empty(shape, np.float32)
+) -> np.ndarray: # float32, (c, *shape); zero outside the maps and where not looked
+    "Maps as seen along a bent lattice: `sample` at places that `upsample` would give."
+    result = np.zeros((len(field), *shape), np.float32)
     inside = np.ones(shape, bool) if inside is None else np.ascontiguousarray(inside)
     places = _places(nodes.shape[1:], shape, step)
-    _warp(np.ascontiguousarray(volume, np.float32)[None], np.ascontiguousarray(nodes, np.float32), *places, inside, result)
+    _warp(np.ascontiguousarray(field, np.float32), np.ascontiguousarray(nodes, np.float32), *places, inside, inside.any(2), result)
     return result
 
 # %% ../nbs/02_lattice.ipynb #2b0169c8

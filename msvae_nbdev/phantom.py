@@ -219,7 +219,7 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #9c7af5be
+# %% ../nbs/04_phantom.ipynb #0eb6b30c
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
@@ -234,7 +234,7 @@ def ventricle_ml(
     ventricle, nodes, shape = _ventricle_region()
     moved = displacement[(slice(None), *nodes)]
     where = np.indices(moved.shape[1:], dtype=np.float32) * np.float32(LATTICE / 2) + moved / np.float32(2)
-    return float(warp(ventricle, where, shape, LATTICE / 2).sum() * 8 / 1000)
+    return float(warp(ventricle[None], where, shape, LATTICE / 2).sum() * 8 / 1000)
 
 
 @lru_cache(1)
@@ -709,7 +709,7 @@ def registered_affine(
     left = np.square(reached - affine[:3] @ points).sum(0).mean() # mm²
     return (np.eye(4) + left * PULL) @ affine
 
-# %% ../nbs/04_phantom.ipynb #3f6465d3
+# %% ../nbs/04_phantom.ipynb #ad9bd1d3
 def scan_maps(
     maps: list, # arrays on the grid of `affine`, in any number
     affine: np.ndarray, # (4, 4), their grid index to MNI millimetres
@@ -737,7 +737,7 @@ def scan_maps(
         high = min(-(-last * thin // stride) + 2, where.shape[-1])
         skip, number = first * thin - low * stride, (last - first) * thin
         for map_, result in zip(maps, results):
-            values = warp(map_, where[..., low:high], (*grid.shape[:2], skip + number), (*step, stride))[..., skip:]
+            values = warp(map_[None], where[..., low:high], (*grid.shape[:2], skip + number), (*step, stride))[0, ..., skip:]
             result[..., first:last] = values.reshape(*grid.shape[:2], last - first, thin).mean(-1)
     return results
 
@@ -833,7 +833,7 @@ def _follow_ups(rng: np.random.Generator, mean: float) -> int:
     "Scans after the first: geometric with the class's mean, at most 15."
     return int(min(rng.geometric(1 / (1 + mean)) - 1, 15)) if mean > 0 else 0
 
-# %% ../nbs/04_phantom.ipynb #705aac04
+# %% ../nbs/04_phantom.ipynb #e064c53b
 class Phantom(NamedTuple):
     "One simulated scan and its truth."
     picture: np.ndarray # float32 on the grid
@@ -868,8 +868,8 @@ def simulate_scan(
     pose = make_pose(of_scan("pose"), anatomy.size)
     grid = make_grid(of_scan("grid"), row, pose)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
+    brain, lesion = (scan_maps([map_], inner, grid, pose, anatomy.displacement, thinnest=3.0)[0] > 0.5 for map_ in (head.brain, changes.bright))
     (picture,) = scan_maps([paint_signal(head, anatomy, changes, signal)], head.affine, grid, pose, anatomy.displacement)
-    brain, lesion = (map_ > 0.5 for map_ in scan_maps([head.brain, changes.bright], inner, grid, pose, anatomy.displacement, thinnest=3.0))
     _shade_and_noise(picture, grid, row, noise_sigma(row, signal), of_scan)
     return Phantom(picture, brain, lesion, grid.affine, truth_affine(pose, anatomy.displacement),
                    registered_affine(pose, anatomy.displacement), anatomy, burden)
@@ -932,7 +932,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #d8be4c80
+# %% ../nbs/04_phantom.ipynb #f1cc65b6
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -946,10 +946,8 @@ def simulate_prepared(
     pose = make_pose(of_scan("pose"), anatomy.size)
     affine = registered_affine(pose, anatomy.displacement) if affine is None else affine
     points, where = _prepared_nodes(head, affine, pose, anatomy.displacement)
-    near, deep = _near_and_deep(head, where)
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue = warp(picture * head.brain, where, near.shape, 2, near)
-    brain = warp(head.brain, where, near.shape, 2, near & ~deep) + deep
+    tissue, brain = warp(np.stack([picture * head.brain, head.brain]), where, tuple(2 * side for side in SHAPE), 2, _near_brain_cells(head, where))
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
     lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
@@ -967,15 +965,13 @@ def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displaceme
     return points, move(inner, to_template(points, pose, displacement)).astype(np.float32)
 
 
-def _near_and_deep(head: Head, where: np.ndarray) -> tuple:
-    "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain, and which between corners that are all brain."
-    at_corners = sample(head.brain, where)
-    most, least = at_corners, at_corners
+def _near_brain_cells(head: Head, where: np.ndarray) -> np.ndarray:
+    "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain."
+    near = sample(head.brain, where) > 0
     for axis in range(3): # of the eight corners of a cell
         low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
-        most, least = np.maximum(most[low], most[high]), np.minimum(least[low], least[high])
-    between = (most > 0, least > 0.9999)
-    return tuple(cell.repeat(2, 0).repeat(2, 1).repeat(2, 2) for cell in between)
+        near = near[low] | near[high]
+    return near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
 
 
 def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: pd.Series, rng: np.random.Generator) -> np.ndarray:
