@@ -332,6 +332,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msvae_nbdev.lattice._smooth_middle': ('lattice.html#_smooth_middle', 'msvae_nbdev/lattice.py'),
                                      'msvae_nbdev.lattice._upsample': ('lattice.html#_upsample', 'msvae_nbdev/lattice.py'),
                                      'msvae_nbdev.lattice._warp': ('lattice.html#_warp', 'msvae_nbdev/lattice.py'),
+                                     'msvae_nbdev.lattice.compiled': ('lattice.html#compiled', 'msvae_nbdev/lattice.py'),
                                      'msvae_nbdev.lattice.distance': ('lattice.html#distance', 'msvae_nbdev/lattice.py'),
                                      'msvae_nbdev.lattice.look_up': ('lattice.html#look_up', 'msvae_nbdev/lattice.py'),
                                      'msvae_nbdev.lattice.sample': ('lattice.html#sample', 'msvae_nbdev/lattice.py'),

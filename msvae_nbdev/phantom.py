@@ -14,7 +14,7 @@ __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LAT
            'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field', 'add_noise',
            'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared', 'simulate']
 
-# %% ../nbs/04_phantom.ipynb #4c023a9b
+# %% ../nbs/04_phantom.ipynb #0a0ce861
 import json
 import os
 import zlib
@@ -27,12 +27,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from numba import njit
 from scipy import interpolate, ndimage, optimize, stats
 
 from .cohort import ACQUISITION, TABLE1
 from .core import DIAGNOSES, MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
-from .lattice import look_up, sample, smooth, upsample, warp
+from .lattice import compiled, look_up, sample, smooth, upsample, warp
 from .space import AFFINE, SHAPE, SPACE, block_mean, bound, load_template, resample
 
 # %% ../nbs/04_phantom.ipynb #7700723e
@@ -561,8 +560,8 @@ def make_acquisition(
 def _protocols() -> dict:
     return PROTOCOLS.to_dict("index")
 
-# %% ../nbs/04_phantom.ipynb #e07681ab
-@njit(cache=True, error_model="numpy") # a division by zero need not be watched for: the sum below is positive
+# %% ../nbs/04_phantom.ipynb #4b034918
+@partial(compiled, error_model="numpy") # a division by zero need not be watched for: the sum below is positive
 def _mix(grey, white, csf, bright, cavity, widening, of_grey, of_white, of_csf, of_lesion, result):
     "The signal of mixed voxels: tissue by its share, then what disease has made of it."
     for place in range(result.size):
@@ -644,12 +643,12 @@ def make_grid(
     matrix = tilt @ directions * voxel
     return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
 
-# %% ../nbs/04_phantom.ipynb #5d849863
+# %% ../nbs/04_phantom.ipynb #dd16f800
 def move(
-    affine: np.ndarray, # (4, 4)
-    points: np.ndarray, # (3, ...)
-) -> np.ndarray: # (3, ...)
-    "Points through an affine."
+    affine: np.ndarray, # (4, 4), from one unit (voxels, millimetres) to another
+    points: np.ndarray, # (3, ...), in the first
+) -> np.ndarray: # (3, ...), in the second
+    "Points through an affine, coordinates first: nibabel's `apply_affine` wants them last, and would copy."
     return (affine[:3, :3] @ points.reshape(3, -1) + affine[:3, 3:]).reshape(points.shape)
 
 

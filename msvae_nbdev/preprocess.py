@@ -10,7 +10,7 @@ __all__ = ['CENTRE', 'UNIT', 'DEEP', 'SKULL_STRIP', 'LIMITS', 'SUFFIX', 'MEASURE
            'Registration', 'register', 'to_atlas', 'to_volume', 'measure', 'verdict', 'fingerprint', 'prepare_scan',
            'run_job', 'run_pool', 'run_cluster', 'prepare', 'mean_volume', 'qc_picture', 'write_report']
 
-# %% ../nbs/05_preprocess.ipynb #1e885745
+# %% ../nbs/05_preprocess.ipynb #7ef8dd3c
 import html
 import os
 import re
@@ -34,14 +34,13 @@ import pandas as pd
 import SimpleITK as sitk
 from joblib.externals.loky import ProcessPoolExecutor
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from numba import njit
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from .cohort import COHORT_COLUMNS, read_cohort
 from .core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json, write_tsv
-from .lattice import distance, smooth
+from .lattice import compiled, distance, smooth
 from .space import (AFFINE, FACTOR, FULL_AFFINE, FULL_SHAPE, SHAPE, SPACE, TRIM_AFFINE, TRIM_SHAPE, block_mean, bound, load_template,
                                resample, trim)
 
@@ -199,7 +198,7 @@ def _information(counts: np.ndarray) -> float:
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
-# %% ../nbs/05_preprocess.ipynb #0f28d8a3
+# %% ../nbs/05_preprocess.ipynb #3194fa2b
 CENTRE = np.array([0.0, -18, 8]) # middle of the MNI brain, the point that poses turn about
 
 
@@ -231,7 +230,7 @@ class _PoseScore:
         return -1.0 if inside < 0.3 else _information(counts) * inside
 
 
-@njit(cache=True)
+@compiled
 def _joint_counts(points, labels, bins, matrix, counts):
     "How often each label meets each bin of the voxels that its points fall into; points outside do not count."
     for point in range(len(points)):
