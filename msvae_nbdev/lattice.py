@@ -20,23 +20,24 @@ def compiled(
     except RuntimeError: # numba: no locator available
         return njit(**options)(function)
 
-# %% ../nbs/02_lattice.ipynb #82d505c0
+# %% ../nbs/02_lattice.ipynb #72bb71a7
 @compiled
 def _cell(position, side):
     "The last lattice point before a position from which a cell begins, and how far into the cell the position lies, 0 to 1."
     inside = position if position > 0 else 0.0 # also where it is not a number: nothing else checks that memory is not left
     inside = inside if inside < side - 1.0 else side - 1.0
-    low = min(int(inside), side - 2)
-    return low, np.float32(inside - low)
+    low = max(min(int(inside), side - 2), 0)
+    return np.uint64(low), np.float32(inside - low) # an index without a sign: numba need not ask whether it counts from the end
 
 
 @compiled
 def _between(field, m, i, j, k, u, v, w):
     "A component's value in the cell of (i, j, k), shares (u, v, w) of its sides from there."
-    a = field[m, i, j, k] + w * (field[m, i, j, k + 1] - field[m, i, j, k])
-    b = field[m, i, j + 1, k] + w * (field[m, i, j + 1, k + 1] - field[m, i, j + 1, k])
-    c = field[m, i + 1, j, k] + w * (field[m, i + 1, j, k + 1] - field[m, i + 1, j, k])
-    d = field[m, i + 1, j + 1, k] + w * (field[m, i + 1, j + 1, k + 1] - field[m, i + 1, j + 1, k])
+    next_i, next_j, next_k = i + np.uint64(field.shape[1] > 1), j + np.uint64(field.shape[2] > 1), k + np.uint64(field.shape[3] > 1)
+    a = field[m, i, j, k] + w * (field[m, i, j, next_k] - field[m, i, j, k])
+    b = field[m, i, next_j, k] + w * (field[m, i, next_j, next_k] - field[m, i, next_j, k])
+    c = field[m, next_i, j, k] + w * (field[m, next_i, j, next_k] - field[m, next_i, j, k])
+    d = field[m, next_i, next_j, k] + w * (field[m, next_i, next_j, next_k] - field[m, next_i, next_j, k])
     near, far = a + v * (b - a), c + v * (d - c)
     return near + u * (far - near)
 

@@ -9,10 +9,11 @@ __all__ = ['SHELL', 'HEAD_ORIGIN', 'HEAD_SIDE', 'LATTICE', 'LATTICE_SHAPE', 'LAT
            'REFERENCE_BANDWIDTH', 'AGE_RANGE', 'SIDECAR_KEYS', 'PREPARED_SUFFIX', 'Head', 'load_head',
            'random_velocity', 'integrate', 'jacobian_determinant', 'ventricle_target_ml', 'ventricle_velocity',
            'ventricle_ml', 'ventricle_push', 'stream', 'Anatomy', 'make_anatomy', 'Lesion', 'lesion_places',
-           'ms_lesions', 'paint', 'susceptibility', 'vascular_change', 'Burden', 'make_burden', 'Changes',
-           'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose', 'make_grid', 'move',
-           'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma', 'coil_field', 'add_noise',
-           'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared', 'write_prepared', 'simulate']
+           'ms_lesions', 'paint', 'susceptibility', 'vascular_field', 'vascular_change', 'Burden', 'make_burden',
+           'Changes', 'make_changes', 'flair_signal', 'make_acquisition', 'paint_signal', 'Grid', 'make_pose',
+           'make_grid', 'move', 'to_template', 'truth_affine', 'registered_affine', 'scan_maps', 'noise_sigma',
+           'coil_field', 'add_noise', 'plan_cohort', 'Phantom', 'simulate_scan', 'write_raw', 'simulate_prepared',
+           'write_prepared', 'simulate']
 
 # %% ../nbs/04_phantom.ipynb #0a0ce861
 import json
@@ -218,7 +219,7 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1
     lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
     return np.stack(lattice).astype(np.float32)
 
-# %% ../nbs/04_phantom.ipynb #0eb6b30c
+# %% ../nbs/04_phantom.ipynb #dbc801ab
 @lru_cache(1)
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
@@ -230,15 +231,24 @@ def ventricle_ml(
     displacement: np.ndarray, # (3, 32, 39, 34), subject to template, millimetres
 ) -> float: # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
-    ventricle, nodes, shape = _ventricle_region()
+    ventricle, near, nodes, shape = _ventricle_region()
     moved = displacement[(slice(None), *nodes)]
     where = np.indices(moved.shape[1:], dtype=np.float32) * np.float32(LATTICE / 2) + moved / np.float32(2)
-    return float(warp(ventricle[None], where, shape, LATTICE / 2).sum() * 8 / 1000)
+    return float(warp(ventricle[None], where, shape, LATTICE / 2, _near_cells(near, where, 3)).sum() * 8 / 1000)
+
+
+def _near_cells(map_: np.ndarray, where: np.ndarray, step: int) -> np.ndarray:
+    "Of a lattice's voxels, bool: which lie in cells of `step` voxels with any of the map at a corner; `where` has the corners' indices in the map."
+    near = sample(map_, where) > 0
+    for axis in range(3): # of the eight corners of a cell
+        low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
+        near = near[low] | near[high]
+    return near.repeat(step, 0).repeat(step, 1).repeat(step, 2)
 
 
 @lru_cache(1)
 def _ventricle_region() -> tuple:
-    "(the ventricles on a 2 mm grid that starts on a lattice node, the lattice nodes of the part that widened ventricles may reach, the grid's shape)."
+    "(the ventricles on a 2 mm grid that starts on a lattice node, the same with 16 mm around them, the lattice nodes of the part that widened ventricles may reach, the grid's shape)."
     low = np.floor((np.array([-60.0, -84, -30]) - LATTICE_ORIGIN) / LATTICE).astype(int)
     high = np.ceil((np.array([60.0, 56, 56]) - LATTICE_ORIGIN) / LATTICE).astype(int)
     affine = nib.affines.from_matvec(np.eye(3) * 2, LATTICE_ORIGIN + low * LATTICE)
@@ -246,7 +256,8 @@ def _ventricle_region() -> tuple:
     head = load_head(2)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
     ventricle = resample(head.ventricle, inner, shape, affine)
-    return ventricle, tuple(slice(first, last + 1) for first, last in zip(low, high)), shape
+    near = ndimage.distance_transform_edt(ventricle == 0, sampling=2) < 16 # a cell of 6 mm, bent and widened, is not longer: one that holds ventricle has a corner here
+    return ventricle, near.astype(np.float32), tuple(slice(first, last + 1) for first, last in zip(low, high)), shape
 
 
 def ventricle_push(
@@ -256,7 +267,7 @@ def ventricle_push(
     pushes, log_ml = _ventricle_table()
     return float(interpolate.PchipInterpolator(log_ml, pushes)(np.clip(np.log(target_ml), log_ml[0], log_ml[-1])))
 
-# %% ../nbs/04_phantom.ipynb #fb306ea8
+# %% ../nbs/04_phantom.ipynb #f8bc5b07
 def stream(
     seed: int, # of the cohort
     *names, # what the numbers are for: ("ms", 12, "anatomy")
@@ -285,20 +296,27 @@ def make_anatomy(
     variation: float = 1.0, # 0: the template's anatomy, 1: as between people
 ) -> Anatomy:
     "A person's anatomy at an age; the same person at another age differs in nothing but age."
-    rng = stream(seed, diagnosis, number, "anatomy")
-    scale = 1 + variation * (-0.065 + (0.02 if sex == "M" else -0.02) + 0.025 * rng.standard_normal())
-    shape = np.diag(1 + variation * 0.02 * rng.standard_normal(3)) + variation * 0.012 * rng.standard_normal((3, 3))
-    size = scale * shape
-    deviation, sulcal_deviation = rng.standard_normal(2)
-    velocity = random_velocity(rng, variation)
+    scale, shape, (deviation, sulcal_deviation), velocity = _inborn(seed, diagnosis, number, variation)
+    size = (scale + variation * (0.02 if sex == "M" else -0.02)) * shape
     volume = np.linalg.det(size)
     if variation > 0:
         ml = ventricle_target_ml(age, variation * deviation)
         wanted = np.exp((np.log(ml / volume) - SOFTENING[0]) / SOFTENING[1])
-        velocity += np.float32(ventricle_push(wanted)) * ventricle_velocity()
+        velocity = velocity + np.float32(ventricle_push(wanted)) * ventricle_velocity()
     displacement = integrate(velocity) if variation > 0 else velocity
     sulci = variation * (0.022 * (age - 45) + 0.35 * sulcal_deviation)
     return Anatomy(size, displacement, sulci, ventricle_ml(displacement) * volume)
+
+
+@lru_cache(2)
+def _inborn(seed: int, diagnosis: str, number: int, variation: float) -> tuple: # kept for the follow-up scans
+    "What a person has at any age: (scale, proportions and shear, deviations of ventricles and sulci, the bending's velocity)."
+    rng = stream(seed, diagnosis, number, "anatomy")
+    scale = 1 + variation * (-0.065 + 0.025 * rng.standard_normal())
+    shape = np.diag(1 + variation * 0.02 * rng.standard_normal(3)) + variation * 0.012 * rng.standard_normal((3, 3))
+    deviations, velocity = rng.standard_normal(2), random_velocity(rng, variation)
+    velocity.setflags(write=False)
+    return scale, shape, deviations, velocity
 
 # %% ../nbs/04_phantom.ipynb #21fa4fa1
 class Lesion(NamedTuple):
@@ -331,7 +349,7 @@ def lesion_places() -> tuple:
     away /= np.maximum(np.linalg.norm(away, axis=0), 1e-3)
     return {name: np.argwhere(where) for name, where in places.items()}, away
 
-# %% ../nbs/04_phantom.ipynb #8628c988
+# %% ../nbs/04_phantom.ipynb #dcd7cf20
 def ms_lesions(
     rng: np.random.Generator,
     total_ml: float, # to be reached
@@ -368,6 +386,20 @@ def _draw_lesions(rng: np.random.Generator, number: int, crowd: float) -> list:
     return [Lesion(*each) for each in zip(centre, axes, radii, strength)]
 
 
+@compiled
+def _paint(to_ball, centre, first, last, sharpness, strength, result):
+    "One ovoid: full inside, falling off over its edge."
+    for i in range(first[0], last[0]):
+        for j in range(first[1], last[1]):
+            for k in range(first[2], last[2]):
+                x, y, z = np.float32(i) - centre[0], np.float32(j) - centre[1], np.float32(k) - centre[2]
+                squares = np.float32(0)
+                for row in range(3):
+                    squares += (to_ball[row, 0] * x + to_ball[row, 1] * y + to_ball[row, 2] * z) ** 2
+                edge = np.float32(0.5) + (np.float32(1) - np.sqrt(squares)) * sharpness
+                result[i, j, k] = max(result[i, j, k], min(edge, np.float32(1)) * strength)
+
+
 def paint(
     lesions: list, # of `Lesion`
     head: Head,
@@ -383,23 +415,14 @@ def paint(
     low = np.maximum(np.floor(centres - reach / spacing).astype(int), 0)
     high = np.minimum(np.ceil(centres + reach / spacing).astype(int) + 1, result.shape)
     for lesion, centre, first, last in zip(lesions, centres, low, high):
-        here = tuple(slice(a, b) for a, b in zip(first, last))
-        if any(a >= b for a, b in zip(first, last)):
-            continue
         to_ball = (lesion.axes / lesion.radii[:, None] * spacing).astype(np.float32)
-        x, y, z = ((np.arange(a, b, dtype=np.float32) - np.float32(c)) for a, b, c in zip(first, last, centre))
-        squares = 0
-        for row in to_ball:
-            squares = squares + ((row[0] * x)[:, None, None] + ((row[1] * y)[:, None] + row[2] * z)) ** 2
-        edge = np.float32(0.5) + (1 - np.sqrt(squares)) * np.float32(lesion.radii.min() / softness)
-        edge = np.minimum(np.maximum(edge, 0), 1) * np.float32(lesion.strength)
-        np.maximum(result[here], edge, out=result[here])
+        _paint(to_ball, centre.astype(np.float32), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
     return result
 
-# %% ../nbs/04_phantom.ipynb #579d071a
+# %% ../nbs/04_phantom.ipynb #fe9f299a
 @lru_cache(1)
 def susceptibility() -> tuple:
-    "Of the voxels of the 2 mm box that can change: where they are and where their mirror images are (in the flat box), what all people share of the susceptibility, how much of the voxel is white matter."
+    "What can change of the 2 mm box: the part that holds it (slices); of its voxels where they and their mirror images are (in the flat part), what all people share of the susceptibility, how much is white matter."
     head = load_head(2)
     x, y, z = _world(head.brain.shape, head.affine, [axis.start for axis in head.box])
     horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
@@ -408,19 +431,23 @@ def susceptibility() -> tuple:
     shared = 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
     total = head.grey + head.white + head.csf + 1e-6
     white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
+    reach = [np.flatnonzero((either := (white > 0.05) | (white[::-1] > 0.05)).any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    part = tuple(slice(along[0], along[-1] + 1) for along in reach)
+    white, shared = white[part], shared[part]
     place = np.flatnonzero(white > 0.05)
     mirrored = np.arange(white.size).reshape(white.shape)[::-1].ravel()[place]
-    return place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
+    return part, place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
 
 
-def vascular_change(
-    rng: np.random.Generator,
-    total_ml: float, # of white matter turned bright
-) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
-    "Caps, bands and confluent fields, the most susceptible white matter first."
-    place, mirrored, field, white = susceptibility()
-    shape = load_head(2).brain.shape
-    bright = np.zeros(shape, np.float32)
+@lru_cache(2)
+def vascular_field(
+    seed: int,
+    diagnosis: str,
+    number: int,
+) -> np.ndarray: # float32, one value for each voxel of `susceptibility`; kept for the follow-up scans
+    "A person's own susceptibility: what all share, and what chance adds."
+    part, place, mirrored, field, _ = susceptibility()
+    rng, shape = stream(seed, diagnosis, number, "vascular"), [along.stop - along.start for along in part]
     for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
         coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
         noise = smooth(coarse, smoothness / 2 / step, truncate=3)
@@ -428,13 +455,26 @@ def vascular_change(
         own, other = 0.8 / np.sqrt(2) + 0.6, 0.8 / np.sqrt(2) # shares of the voxel and of its mirror image
         flat, mean = noise.ravel(), noise.mean()
         power, shared = (sum(map(np.vdot, noise, image)) / flat.size - mean**2 for image in (noise, noise[::-1]))
-        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the box
+        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the part
         field = field + np.float32(amplitude / spread) * (np.float32(own) * flat[place] + np.float32(other) * flat[mirrored])
+    field.setflags(write=False)
+    return field
+
+
+def vascular_change(
+    field: np.ndarray, # from `vascular_field`
+    total_ml: float, # of white matter turned bright
+) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
+    "Caps, bands and confluent fields, the most susceptible white matter first."
+    part, place, _, _, white = susceptibility()
+    bright = np.zeros(load_head(2).brain.shape, np.float32)
     if total_ml > 0:
         share, edges = np.histogram(field, 4000, weights=white)
         volume = np.cumsum(share[::-1])[::-1] * 8 / 1000
         threshold = edges[max(np.searchsorted(-volume, -total_ml, side="right") - 1, 0)]
-        bright.ravel()[place] = white / (1 + np.exp((threshold - field) / 0.08))
+        changed = np.zeros(bright[part].shape, np.float32)
+        changed.ravel()[place] = white / (1 + np.exp((threshold - field) / 0.08))
+        bright[part] = changed
     return bright
 
 # %% ../nbs/04_phantom.ipynb #339246ee
@@ -469,7 +509,7 @@ def make_burden(
     expected = {"leuko2": 0.6, "leuko3": 1.6}.get(diagnosis, 0) * min(disease, 1)
     return Burden(plaques, min(vascular, 60.0), int(stats.poisson.ppf(lacunar, expected)) if expected else 0)
 
-# %% ../nbs/04_phantom.ipynb #3caa2e16
+# %% ../nbs/04_phantom.ipynb #df73aa26
 class Changes(NamedTuple):
     "What disease has done to the white matter, on one head's box."
     bright: np.ndarray # float32, 0 to 1: lesion
@@ -485,13 +525,14 @@ def make_changes(
     volume: float = 1.0, # the person's brain, as a multiple of the template's
 ) -> Changes:
     "All lesions of a person as maps; the same lesions at either resolution."
-    bright = vascular_change(stream(seed, diagnosis, number, "vascular"), burden.vascular_ml / volume)
+    bright = vascular_change(vascular_field(seed, diagnosis, number), burden.vascular_ml / volume)
     if bright.shape != head.brain.shape:
         bright = ndimage.zoom(bright, 2, order=1, grid_mode=True, mode="nearest")
     if burden.plaques_ml > 0:
         plaques = paint(ms_lesions(stream(seed, diagnosis, number, "plaques"), burden.plaques_ml / volume), head)
-        tissue = 1 - head.csf / (head.grey + head.white + head.csf + 1e-6)
-        bright = np.maximum(bright, plaques * tissue * (head.brain > 0.5))
+        here = np.nonzero((plaques > 0) & (head.brain > 0.5))
+        grey, white, csf = (map_[here] for map_ in (head.grey, head.white, head.csf))
+        bright[here] = np.maximum(bright[here], plaques[here] * (1 - csf / (grey + white + csf + 1e-6)))
     cavity = np.zeros_like(bright)
     if burden.lacunes:
         rng = stream(seed, diagnosis, number, "lacunes")
@@ -931,7 +972,7 @@ def write_raw(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
-# %% ../nbs/04_phantom.ipynb #f1cc65b6
+# %% ../nbs/04_phantom.ipynb #1671def9
 def simulate_prepared(
     row: dict, # one row of `plan_cohort`
     seed: int = 0,
@@ -946,7 +987,7 @@ def simulate_prepared(
     affine = registered_affine(pose, anatomy.displacement) if affine is None else affine
     points, where = _prepared_nodes(head, affine, pose, anatomy.displacement)
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain = warp(np.stack([picture * head.brain, head.brain]), where, tuple(2 * side for side in SHAPE), 2, _near_brain_cells(head, where))
+    tissue, brain = warp(np.stack([picture * head.brain, head.brain]), where, tuple(2 * side for side in SHAPE), 2, _near_cells(head.brain, where, 2))
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
     volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
     lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
@@ -962,15 +1003,6 @@ def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displaceme
     points = move(place, corners)
     inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
     return points, move(inner, to_template(points, pose, displacement)).astype(np.float32)
-
-
-def _near_brain_cells(head: Head, where: np.ndarray) -> np.ndarray:
-    "Of the 2 mm voxels of the prepared space, bool: which lie between corners with any brain."
-    near = sample(head.brain, where) > 0
-    for axis in range(3): # of the eight corners of a cell
-        low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
-        near = near[low] | near[high]
-    return near.repeat(2, 0).repeat(2, 1).repeat(2, 2)
 
 
 def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: pd.Series, rng: np.random.Generator) -> np.ndarray:

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['CENTRE', 'UNIT', 'DEEP', 'SKULL_STRIP', 'LIMITS', 'SUFFIX', 'MEASURES', 'Scan', 'read_scan', 'HeadTemplate',
            'load_head_template', 'to_grid', 'along_axes', 'mutual_information', 'locate', 'mattes_affine',
-           'carry_depth', 'refine_mask', 'brain_level', 'Stripped', 'strip_by_template', 'strip_by_command',
-           'strip_by_bet', 'strip_by_deepbet', 'strip_none', 'stripped_brain', 'skull_strip', 'even_out',
-           'Registration', 'register', 'to_atlas', 'to_volume', 'measure', 'verdict', 'fingerprint', 'prepare_scan',
-           'run_job', 'run_pool', 'run_cluster', 'prepare', 'mean_volume', 'qc_picture', 'write_report']
+           'carry_depth', 'refine_mask', 'brain_level', 'Stripped', 'register_head', 'strip_by_template',
+           'strip_by_command', 'strip_by_bet', 'strip_by_deepbet', 'strip_none', 'stripped_brain', 'skull_strip',
+           'even_out', 'Registration', 'register', 'to_atlas', 'to_volume', 'measure', 'verdict', 'fingerprint',
+           'prepare_scan', 'run_job', 'run_pool', 'run_cluster', 'prepare', 'mean_volume', 'qc_picture', 'write_report']
 
 # %% ../nbs/05_preprocess.ipynb #7ef8dd3c
 import html
@@ -444,7 +444,7 @@ def brain_level(
     level = smooth(np.where(tissue, volume, 0), sigma, truncate=2.5) / np.maximum(weight, 1e-3)
     return np.where((weight > 1e-3) & (level > 0.3 * median), level, median)
 
-# %% ../nbs/05_preprocess.ipynb #67497977
+# %% ../nbs/05_preprocess.ipynb #9c0309fc
 class Stripped(NamedTuple):
     "The brain in a scan."
     mask: np.ndarray # bool, on the scan's grid
@@ -452,19 +452,27 @@ class Stripped(NamedTuple):
     notes: tuple = () # what should be said about it
 
 
+def register_head(
+    volume: np.ndarray, # (i, j, k), a head on a grid of some 3 mm, from `to_grid`
+    affine: np.ndarray, # (4, 4)
+) -> np.ndarray: # (4, 4), MNI to scan, RAS millimetres
+    "Lay the head template on a head: `locate`, then Mattes mutual information. `MsvaeError` where no brain is in view."
+    head = load_head_template(4)
+    pose = locate(volume, affine)
+    looked = resample(volume, affine, head.brain.shape, head.affine, np.linalg.inv(pose))[head.brain]
+    if not (looked > 0).any():
+        raise MsvaeError("no brain was found in the field of view")
+    clipped = np.clip(volume, 0, 2 * np.median(looked[looked > 0]))
+    return mattes_affine(head.intensity, head.affine, head.valid, clipped, affine, pose, levels=((1, 3.0),), share=0.3)[0]
+
+
 def strip_by_template(
     volume: np.ndarray, # (i, j, k), a head, axes as in `Scan`
     affine: np.ndarray, # (4, 4)
 ) -> Stripped:
     "Skull stripping by the template: locate, register the head, refine, register the brain, refine."
-    head = load_head_template(4)
     coarse, grid = to_grid(volume, affine, 3, thick=True)
-    pose = locate(coarse, grid)
-    looked = resample(coarse, grid, head.brain.shape, head.affine, np.linalg.inv(pose))[head.brain]
-    if not (looked > 0).any():
-        raise MsvaeError("no brain was found in the field of view")
-    clipped = np.clip(coarse, 0, 2 * np.median(looked[looked > 0]))
-    start, _ = mattes_affine(head.intensity, head.affine, head.valid, clipped, grid, pose, levels=((1, 3.0),), share=0.3)
+    start = register_head(coarse, grid)
     rough = refine_mask(coarse, grid, carry_depth(coarse.shape, grid, start))
     start = register(coarse, grid, rough, start, levels=((2, 2.0),)).mni_to_scan
     fine, fine_grid = to_grid(volume, affine, 1.5, thick=True)

@@ -1,5 +1,5 @@
 """Our registration and skull stripping beside their peers, on the same phantoms in the same run: `python data/preparation/peers.py WORK` adds
-to registration.csv, stripping.csv and chain.csv what they do not hold yet, and writes throughput.json. Needs itk-elastix, antspyx, deepbet and torch (`pip install itk-elastix antspyx deepbet torch`).
+to registration.csv, stripping.csv and chain.csv what they do not hold yet, and writes throughput.json. Needs the extra `bench` (itk-elastix, antspyx, deepbet, PyMaxflow, torch).
 
 Each measurement is a process of its own with one thread, so that processor seconds (user and system) and peak memory are its own. `--flair FOLDER` adds
 the reference masks of real scans to stripping.csv."""
@@ -20,6 +20,8 @@ import pandas as pd
 from nibabel.affines import apply_affine, from_matvec
 
 HERE = Path(__file__).parent
+REGISTRATION = ("msvae", "elastix", "ants")
+STRIPPING = ("template", "level_set", "graph_cut", "network", "threshold", "deepbet")
 LPS = np.diag([-1.0, -1, 1, 1])
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")}
 
@@ -31,6 +33,14 @@ def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
     if not path.exists():
         scan = simulate_scan(row, seed, variation=variation)
         np.savez(path, picture=scan.picture, brain=scan.brain, affine=scan.affine, truth=scan.to_mni)
+
+
+def thick_slices(seed: int) -> list:
+    "Two rows of a plan with slices of 8 mm, thicker than any protocol of the simulator has."
+    from msvae_nbdev.phantom import plan_cohort
+
+    rows = plan_cohort(0.05, seed=seed).query("protocol == '1.5T-2D-thick'").drop_duplicates("participant_id").head(2)
+    return [row | {"protocol": "8-mm-slices", "voxel": (0.94, 0.94, 8.0), "SliceThickness": 8.0} for row in rows.to_dict("records")]
 
 
 def load(path: str) -> tuple:
@@ -150,6 +160,24 @@ def threshold(head, affine):
     return ndimage.binary_fill_holes(closed), start
 
 
+def other(way: str):
+    "A way of ways.py, which begins where the template way begins."
+    def strip(head, affine):
+        import ways
+        from msvae_nbdev.preprocess import _template_depth, load_head_template
+
+        load_head_template(4), _template_depth()
+        if way == "network":
+            ways.load_network()
+        start = used()
+        return getattr(ways, way)(head, affine), start
+
+    return strip
+
+
+level_set, graph_cut, network = (other(way) for way in ("level_set", "graph_cut", "network"))
+
+
 # --- measuring ---
 
 def used() -> tuple:
@@ -247,7 +275,7 @@ if __name__ == "__main__":
     parser.add_argument("--each", type=int, default=2, help="phantoms of each protocol; every second one without anatomical variation")
     parser.add_argument("--flair", type=Path, help="a BIDS dataset of real scans with derivatives/reference")
     parser.add_argument("--only", default="registration,stripping,chain,throughput")
-    parser.add_argument("--ways", default="msvae,elastix,ants,template,deepbet,threshold")
+    parser.add_argument("--ways", default=",".join(REGISTRATION + STRIPPING))
     options = parser.parse_args()
     if options.task:
         print(json.dumps(measure(options.task, options.work)))
@@ -265,17 +293,20 @@ if __name__ == "__main__":
         row = plan.loc[position].to_dict()
         files.append(work / f"{row['protocol']}_{varied[position]}_{position}.npz")
         simulate(row, options.seed, float(varied[position]), files[-1])
+    for number, row in enumerate(thick_slices(options.seed)):
+        files.append(work / f"{row['protocol']}_{number}_{len(plan) + number}.npz")
+        simulate(row, options.seed, float(number), files[-1])
     if "registration" in options.only:
         cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "variation": int(path.stem.split("_")[1])}) for path in files]
-        ask_all(cases, [way for way in ("msvae", "elastix", "ants") if way in options.ways], options.seed, HERE / "registration.csv")
+        ask_all(cases, [way for way in REGISTRATION if way in options.ways.split(",")], options.seed, HERE / "registration.csv")
     if "stripping" in options.only:
         cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "kind": "phantom"}) for path in files]
         for path in sorted(options.flair.glob("sub-*/**/*_FLAIR.nii.gz")) if options.flair else ():
             (reference,) = (options.flair / "derivatives" / "reference").rglob(path.name.replace("_FLAIR", "_desc-brain_mask"))
             cases.append((f"{path},{reference}", {"scan": path.name.split("_FLAIR")[0], "protocol": "", "kind": "real"}))
-        ask_all(cases, [way for way in ("template", "deepbet", "threshold") if way in options.ways], options.seed, HERE / "stripping.csv")
+        ask_all(cases, [way for way in STRIPPING if way in options.ways.split(",")], options.seed, HERE / "stripping.csv")
     if "chain" in options.only:
         cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "variation": int(path.stem.split("_")[1])}) for path in files]
         ask_all(cases, ["whole"], options.seed, HERE / "chain.csv")
     if "throughput" in options.only:
-        (HERE / "throughput.json").write_text(json.dumps(throughput(files, work, options.seed), indent=2) + "\n")
+        (HERE / "throughput.json").write_text(json.dumps(throughput(files[:len(plan)], work, options.seed), indent=2) + "\n")
