@@ -12,7 +12,7 @@ from objectives import KEPT, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
 EPOCHS = 12
-SIZES = (32, 8)
+SIZES = (32, 8, 128)
 
 if __name__ == "__main__":
     folder, table = Path(sys.argv[1]), KEPT / "convergence.csv"
