@@ -12,16 +12,17 @@ from objectives import KEPT, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
 EPOCHS = 12
-SIZES = (32, 8, 128)
+PLAN = ({"latent_dim": 32, "flip": False, "beta": 1.0}, {"latent_dim": 8, "flip": False, "beta": 1.0}, {"latent_dim": 32, "flip": True, "beta": 0.3})
 
 if __name__ == "__main__":
     folder, table = Path(sys.argv[1]), KEPT / "convergence.csv"
     if not (folder / "prepared" / "scans.tsv").exists():
         simulate(folder / "prepared", prepared=True, **COHORT)
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-    for latent_dim in SIZES:
-        if latent_dim not in {row["latent_dim"] for row in rows}:
-            run = train(folder / "prepared", folder / f"vae-{latent_dim}", objective="vae", latent_dim=latent_dim, epochs=EPOCHS, seed=0, verbose=2)
-            rows.append({"objective": "vae", "latent_dim": latent_dim, "seed": 0, **summary(run, evaluate_run(run))})
+    for settings in PLAN:
+        if not any(settings.items() <= row.items() for row in rows):
+            name = f"vae-{settings['latent_dim']}" + ("-flip" if settings["flip"] else "")
+            run = train(folder / "prepared", folder / name, objective="vae", epochs=EPOCHS, seed=0, verbose=2, **settings)
+            rows.append({"objective": "vae", "seed": 0, **settings, **summary(run, evaluate_run(run))})
             with atomic_path(table) as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False)
