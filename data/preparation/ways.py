@@ -8,16 +8,16 @@ import SimpleITK as sitk
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from msvae_nbdev.preprocess import _largest, along_axes, brain_level, carry_depth, register_head, to_grid
+from msvae_nbdev.preprocess import _largest, along_axes, brain_level, carry_depth, refine_mask, register_head, to_grid
 from msvae_nbdev.space import resample
 
 
 def placed(head: np.ndarray, affine: np.ndarray) -> tuple:
-    "(the scan on a grid of 1.5 mm, relative to the brightness of brain; the grid; depth below the carried surface; where MNI lies in the scan)."
+    "(the scan on a grid of 1.5 mm, relative to the brightness of brain; the grid; depth below the carried surface)."
     mni_to_scan = register_head(*to_grid(head, affine, 3, thick=True))
     fine, grid = to_grid(head, affine, 1.5, thick=True)
     depth = carry_depth(fine.shape, grid, mni_to_scan)
-    return fine / brain_level(fine, depth > 6, voxel_sizes(grid)), grid, depth, mni_to_scan
+    return fine / brain_level(fine, depth > 6, voxel_sizes(grid)), grid, depth
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def filled(mask: np.ndarray) -> np.ndarray:
 
 def level_set(head: np.ndarray, affine: np.ndarray, window=(0.5, 1.5), curvature: float = 1.0, rounds: int = 200, inner: float = 4.0, reach: float = 5.0) -> np.ndarray:
     "A surface that grows from well inside the carried one, fast where the scan is as bright as brain, back where it is not, stiff against leaks."
-    relative, grid, depth, _ = placed(head, affine)
+    relative, grid, depth = placed(head, affine)
     relative = np.where(depth > 10, 1.0, np.where(depth < -reach, 0.0, relative))
     images = [sitk.GetImageFromArray(np.ascontiguousarray(volume.T, np.float32)) for volume in (inner - depth, relative)]
     for image in images:
@@ -48,7 +48,7 @@ def graph_cut(head: np.ndarray, affine: np.ndarray, prior: float = 2.0, stiffnes
     "The cheapest surface: each voxel pays for being unlike what it is called, neighbours of like brightness for being called differently."
     import maxflow
 
-    relative, grid, depth, _ = placed(head, affine)
+    relative, grid, depth = placed(head, affine)
     box = tuple(slice(max(0, span.min() - 8), span.max() + 9) for span in np.nonzero(depth > -reach))
     shape, relative, depth, zooms = relative.shape, relative[box], depth[box], voxel_sizes(grid)
     normal = lambda mean, sd: np.exp(-((relative - mean) / sd) ** 2 / 2) / sd / np.sqrt(2 * np.pi)
@@ -80,6 +80,21 @@ def load_network():
 
 def network(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     "The network of network.py, which sees the head laid on the template, at 3 mm."
+    return filled(network_depth(head, affine, head.shape, affine)[0] > 0)
+
+
+def network_refined(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    "The refinement of the template way, with the network's surface in place of the template's."
+    fine, grid = to_grid(head, affine, 1.5, thick=True)
+    depth, mni_to_scan = network_depth(head, affine, fine.shape, grid)
+    carried = carry_depth(fine.shape, grid, mni_to_scan) # tells how deep, where the network says no more than deep
+    deeper = (np.abs(depth) > 6) & ((carried > 0) == (depth > 0)) & (np.abs(carried) > np.abs(depth))
+    mask = refine_mask(fine, grid, np.where(deeper, carried, depth).astype(np.float32), band=3.0)
+    return along_axes(mask, grid, head.shape, affine) > 0.5
+
+
+def network_depth(head: np.ndarray, affine: np.ndarray, shape: tuple, target: np.ndarray) -> tuple:
+    "(the network's answer on another grid of the same world, at most `REACH` millimetres or so; MNI to scan)."
     from network import AFFINE, REACH, SHAPE
 
     coarse, grid = to_grid(head, affine, 3)
@@ -89,4 +104,4 @@ def network(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     laid = np.clip(laid / np.median(laid[inside & (laid > 0)]), 0, 3)
     depth = REACH * np.asarray(load_network()(laid[None, ..., None], training=False))[0, ..., 0]
     far = np.float32(2 * REACH) # resampling says 0 beyond the network's grid
-    return filled(resample(depth + far, AFFINE, head.shape, affine, mni_to_scan) > far)
+    return resample(depth + far, AFFINE, shape, target, mni_to_scan) - far, mni_to_scan
