@@ -419,10 +419,10 @@ def paint(
         _paint(to_ball, centre.astype(np.float32), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
     return result
 
-# %% ../nbs/04_phantom.ipynb #05310319
+# %% ../nbs/04_phantom.ipynb #01272110
 @lru_cache(1)
 def susceptibility() -> tuple:
-    "What can change of the 2 mm box: the part that holds it (slices); of its voxels where they and their mirror images are (in the flat part), what all people share of the susceptibility, how much is white matter."
+    "Of the voxels of the 2 mm box that can change: where they are and where their mirror images are (in the flat box), what all people share of the susceptibility, how much of the voxel is white matter."
     head = load_head(2)
     x, y, z = _world(head.brain.shape, head.affine, [axis.start for axis in head.box])
     horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
@@ -431,11 +431,9 @@ def susceptibility() -> tuple:
     shared = 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
     total = head.grey + head.white + head.csf + 1e-6
     white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
-    (part,) = ndimage.find_objects(((white > 0.05) | (white[::-1] > 0.05)).astype(np.uint8))
-    white, shared = white[part], shared[part]
     place = np.flatnonzero(white > 0.05)
     mirrored = np.arange(white.size).reshape(white.shape)[::-1].ravel()[place]
-    return part, place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
+    return place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
 
 
 @lru_cache(2)
@@ -445,8 +443,8 @@ def vascular_field(
     number: int,
 ) -> np.ndarray: # float32, one value for each voxel of `susceptibility`; kept for the follow-up scans
     "A person's own susceptibility: what all share, and what chance adds."
-    part, place, mirrored, field, _ = susceptibility()
-    rng, shape = stream(seed, diagnosis, number, "vascular"), [along.stop - along.start for along in part]
+    place, mirrored, field, _ = susceptibility()
+    rng, shape = stream(seed, diagnosis, number, "vascular"), load_head(2).brain.shape
     for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
         coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
         noise = smooth(coarse, smoothness / 2 / step, truncate=3)
@@ -454,7 +452,7 @@ def vascular_field(
         own, other = 0.8 / np.sqrt(2) + 0.6, 0.8 / np.sqrt(2) # shares of the voxel and of its mirror image
         flat, mean = noise.ravel(), noise.mean()
         power, shared = (sum(map(np.vdot, noise, image)) / flat.size - mean**2 for image in (noise, noise[::-1]))
-        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the part
+        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the box
         field = field + np.float32(amplitude / spread) * (np.float32(own) * flat[place] + np.float32(other) * flat[mirrored])
     field.setflags(write=False)
     return field
@@ -465,15 +463,13 @@ def vascular_change(
     total_ml: float, # of white matter turned bright
 ) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
     "Caps, bands and confluent fields, the most susceptible white matter first."
-    part, place, _, _, white = susceptibility()
+    place, _, _, white = susceptibility()
     bright = np.zeros(load_head(2).brain.shape, np.float32)
     if total_ml > 0:
         share, edges = np.histogram(field, 4000, weights=white)
         volume = np.cumsum(share[::-1])[::-1] * 8 / 1000
         threshold = edges[max(np.searchsorted(-volume, -total_ml, side="right") - 1, 0)]
-        changed = np.zeros(bright[part].shape, np.float32)
-        changed.ravel()[place] = white / (1 + np.exp((threshold - field) / 0.08))
-        bright[part] = changed
+        bright.ravel()[place] = white / (1 + np.exp((threshold - field) / 0.08))
     return bright
 
 # %% ../nbs/04_phantom.ipynb #339246ee
