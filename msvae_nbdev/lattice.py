@@ -9,11 +9,11 @@ __all__ = ['EDGE', 'compiled', 'sample', 'look_up', 'sample_affine', 'upsample',
 import numpy as np
 from numba import njit
 
-# %% ../nbs/02_lattice.ipynb #2c0bc877
+# %% ../nbs/02_lattice.ipynb #3e8c8559
 def compiled(
     function, # of numbers and arrays
     **options, # of `numba.njit`
-):
+): # the compiled function
     "A function as machine code, kept on the disk for other processes where a folder for it can be written."
     try:
         return njit(cache=True, **options)(function)
@@ -41,7 +41,7 @@ def _between(field, m, i, j, k, u, v, w):
     near, far = a + v * (b - a), c + v * (d - c)
     return near + u * (far - near)
 
-# %% ../nbs/02_lattice.ipynb #60072cca
+# %% ../nbs/02_lattice.ipynb #8fc2c546
 @compiled
 def _sample(field, index, result):
     a, b, c = field.shape[1:]
@@ -53,7 +53,7 @@ def _sample(field, index, result):
 
 
 def sample(
-    volume: np.ndarray, # (i, j, k), at least 2 a side
+    volume: np.ndarray, # (i, j, k)
     index: np.ndarray, # (3, ...), float, in voxels
 ) -> np.ndarray: # float32, (...), zero outside the lattice
     "Linear interpolation of a map."
@@ -61,7 +61,7 @@ def sample(
     _sample(np.ascontiguousarray(volume, np.float32)[None], np.ascontiguousarray(index).reshape(3, -1), result.reshape(-1))
     return result
 
-# %% ../nbs/02_lattice.ipynb #95072374
+# %% ../nbs/02_lattice.ipynb #34e3c24a
 @compiled
 def _look_up(field, index, result):
     a, b, c = field.shape[1:]
@@ -72,7 +72,7 @@ def _look_up(field, index, result):
 
 
 def look_up(
-    field: np.ndarray, # (c, i, j, k), at least 2 a side
+    field: np.ndarray, # (c, i, j, k)
     index: np.ndarray, # (3, ...), float, in voxels; outside the lattice the nearest of its points counts
 ) -> np.ndarray: # float32, (c, ...)
     "Linear interpolation of a vector field."
@@ -80,7 +80,7 @@ def look_up(
     _look_up(np.ascontiguousarray(field, np.float32), np.ascontiguousarray(index).reshape(3, -1), result.reshape(len(field), -1))
     return result
 
-# %% ../nbs/02_lattice.ipynb #45acd64f
+# %% ../nbs/02_lattice.ipynb #866ea3cc
 EDGE = 1e-6 # voxels: what rounding puts this far off the lattice is on its edge
 
 
@@ -100,7 +100,7 @@ def _sample_affine(field, matrix, result):
 
 
 def sample_affine(
-    volume: np.ndarray, # (i, j, k), at least 2 a side
+    volume: np.ndarray, # (i, j, k)
     matrix: np.ndarray, # (4, 4), voxel index of the result to voxel index of `volume`
     shape: tuple, # of the result
 ) -> np.ndarray: # float32, `shape`, zero outside the lattice

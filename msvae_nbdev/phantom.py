@@ -419,7 +419,7 @@ def paint(
         _paint(to_ball, centre.astype(np.float32), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
     return result
 
-# %% ../nbs/04_phantom.ipynb #01272110
+# %% ../nbs/04_phantom.ipynb #4c1529f8
 @lru_cache(1)
 def susceptibility() -> tuple:
     "Of the voxels of the 2 mm box that can change: where they are and where their mirror images are (in the flat box), what all people share of the susceptibility, how much of the voxel is white matter."
@@ -438,10 +438,10 @@ def susceptibility() -> tuple:
 
 @lru_cache(2)
 def vascular_field(
-    seed: int,
-    diagnosis: str,
-    number: int,
-) -> np.ndarray: # float32, one value for each voxel of `susceptibility`; kept for the follow-up scans
+    seed: int, # of the cohort
+    diagnosis: str, # one of `DIAGNOSES`
+    number: int, # of the person within the class
+) -> np.ndarray: # float32, read-only, one value for each voxel of `susceptibility`; kept for the follow-up scans
     "A person's own susceptibility: what all share, and what chance adds."
     place, mirrored, field, _ = susceptibility()
     rng, shape = stream(seed, diagnosis, number, "vascular"), load_head(2).brain.shape
