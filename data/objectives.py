@@ -1,4 +1,4 @@
-"""Three seeds of each objective at two latent sizes: `python data/objectives.py FOLDER` fills data/training; called again, it goes on where it stopped."""
+"""Three seeds of each objective at two latent sizes: `python data/objectives.py FOLDER [SEED ...]` fills data/training; called again, it goes on where it stopped. Several may run at once, each with seeds of its own."""
 import json
 import shutil
 import sys
@@ -50,7 +50,7 @@ def one(folder: Path, objective: str, latent_dim: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    folder, done = Path(sys.argv[1]), set()
+    folder, seeds, done = Path(sys.argv[1]), {int(seed) for seed in sys.argv[2:]} or {0, 1, 2}, set()
     if not (folder / "prepared" / "scans.tsv").exists():
         simulate(folder / "prepared", prepared=True, **COHORT)
     if (KEPT / "objectives.csv").exists():
@@ -61,5 +61,5 @@ if __name__ == "__main__":
         sys.exit(f"{KEPT} holds runs of other settings: delete them first")
     (KEPT / "objectives.json").write_text(settings)
     for objective, latent_dim, seed in PLAN:
-        if (objective, latent_dim, seed) not in done:
+        if seed in seeds and (objective, latent_dim, seed) not in done:
             one(folder, objective, latent_dim, seed)

@@ -272,27 +272,24 @@ def demo(
     "All of it, small, on phantoms, ending in FOLDER/report.html."
     run_demo(folder, size.value, workers)
 
-# %% ../nbs/16_cli.ipynb #cba79b67
+# %% ../nbs/16_cli.ipynb #0da90a89
 def main(
     arguments: list | None = None, # default: those of the command line
 ) -> None:
     "Entry point of the `msvae` command: run, and turn errors into one line and a status."
-    from msvae_nbdev.core import MsvaeError
-
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         app(arguments)
-    except MsvaeError as error:
-        if debug:
-            raise
-        _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on from here", 130)
     except Exception as error:
+        from msvae_nbdev.core import MsvaeError # here, not above: it brings pandas, and `--help` shall not wait for that
         if debug:
             raise
+        if isinstance(error, MsvaeError):
+            _fail(str(error))
         _fail(f"{type(error).__name__}: {error} (this is a bug or a full disk; --debug shows where)")
 
 
