@@ -9,7 +9,7 @@ __all__ = ['DOUBTFUL_EPOCHS', 'CURVES_CAPTION', 'CURVE_COLORS', 'GAME_RATE', 'OB
            'dtype_policy', 'make_model', 'check_config', 'check_same', 'use_cores', 'train', 'is_finished', 'phases',
            'tensorboard_callback', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
 
-# %% ../nbs/10_training.ipynb #b73f104d
+# %% ../nbs/10_training.ipynb #fb4c0c25
 import contextlib
 import inspect
 import json
@@ -28,6 +28,7 @@ from fastcore.basics import patch
 
 from .cohort import split_patients
 from .core import MsvaeError, atomic_path, provenance, read_json, read_tsv, write_json, write_tsv
+from .fast import Adam, quicken
 from .figures import save_figure
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
 from .networks import build_decoder, build_encoder, keras, tf
@@ -346,7 +347,7 @@ def is_chief(
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_id
 
-# %% ../nbs/10_training.ipynb #94bff1b0
+# %% ../nbs/10_training.ipynb #27f2dd27
 OBJECTIVES = {"vae": VAE, "introvae": IntroVAE, "softintrovae": SoftIntroVAE}
 
 
@@ -372,6 +373,7 @@ def make_model(
     keras.utils.set_random_seed(config["seed"])
     with dtype_policy(compute_policy(config["precision"])):
         encoder, decoder = build_encoder(config["latent_dim"]), build_decoder(config["latent_dim"], template=template)
+    encoder, decoder = quicken(encoder), quicken(decoder)
     options = dict(config["options"])
     if config["objective"] == "vae":
         options["warmup_steps"] = config["warmup_epochs"] * steps_per_epoch
@@ -380,7 +382,7 @@ def make_model(
     except (TypeError, ValueError) as error:
         options = ", ".join(config["options"]) or "none"
         raise MsvaeError(f"{config['objective']} does not take these options ({options}): {error}") from error
-    model.compile(optimizer=keras.optimizers.Adam(rate_schedule(config, steps_per_epoch)))
+    model.compile(optimizer=Adam(rate_schedule(config, steps_per_epoch)))
     model.optimizer.build(model.trainable_variables if config["objective"] == "vae" else encoder.trainable_variables)
     return model
 
@@ -604,7 +606,7 @@ def load_network(
         raise MsvaeError(f"{path} cannot be opened as a Keras model: {cause}") from error
     if tuple(network.input_shape) != tuple(input_shape):
         raise MsvaeError(f"{path} takes {network.input_shape}, not {input_shape}: it belongs to another run")
-    return network
+    return quicken(network)
 
 
 def load_run(
