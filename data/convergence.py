@@ -12,7 +12,7 @@ from objectives import KEPT, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
 EPOCHS = 12
-PLAN = ({"latent_dim": 32, "flip": False, "beta": 1.0}, {"latent_dim": 8, "flip": False, "beta": 1.0}, {"latent_dim": 32, "flip": True, "beta": 0.3})
+PLAN = tuple({"latent_dim": size, "flip": flip, "beta": beta} for flip, beta in ((False, 1.0), (True, 0.3)) for size in (32, 8))
 
 if __name__ == "__main__":
     folder, table = Path(sys.argv[1]), KEPT / "convergence.csv"

@@ -169,6 +169,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'msvae_nbdev.fast.Adam.update_step': ('fast.html#adam.update_step', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.convolve_scan': ('fast.html#convolve_scan', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.double_grid': ('fast.html#double_grid', 'msvae_nbdev/fast.py'),
+                                  'msvae_nbdev.fast.interleave': ('fast.html#interleave', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.normalise': ('fast.html#normalise', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.quick_way': ('fast.html#quick_way', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.quicken': ('fast.html#quicken', 'msvae_nbdev/fast.py')},
