@@ -8,8 +8,6 @@ __all__ = ['TAPS', 'SHIFTS', 'interleave', 'double_grid', 'convolve_scan', 'norm
 # %% ../nbs/09b_fast.ipynb #dbba3297
 import functools
 
-from keras import layers
-
 from .networks import keras, tf
 
 # %% ../nbs/09b_fast.ipynb #698ad7b4
@@ -65,7 +63,7 @@ def convolve_scan(
 
 # %% ../nbs/09b_fast.ipynb #360b27c0
 def normalise(
-    layer: layers.BatchNormalization, # over the last axis of a volume
+    layer: keras.layers.BatchNormalization, # over the last axis of a volume
     inputs, # (n, d, h, w, c)
     training: bool = False, # statistics of the batch (which move the running ones), or the running ones
     mask=None, # as in Keras; not used
@@ -84,17 +82,17 @@ def normalise(
 
 # %% ../nbs/09b_fast.ipynb #479de646
 def quick_way(
-    layer: layers.Layer, # of a built network
+    layer: keras.layers.Layer, # of a built network
 ): # a function to compute the layer with, or None where the usual way is as good
     "The faster way for this layer on a processor."
     if layer.compute_dtype != "float32":
         return None
-    if isinstance(layer, layers.BatchNormalization):
+    if isinstance(layer, keras.layers.BatchNormalization):
         return functools.partial(normalise, layer) if len(layer.input.shape) == 5 and not layer.synchronized else None
-    if not isinstance(layer, (layers.Conv3D, layers.Conv3DTranspose)) or layer.padding != "same" or layer.use_bias:
+    if not isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) or layer.padding != "same" or layer.use_bias:
         return None
     kind, even = (type(layer), layer.kernel.shape[:4], layer.strides), not any(side % 2 for side in layer.output.shape[1:-1])
-    way = {(layers.Conv3DTranspose, (4, 4, 4, 1), (2, 2, 2)): double_grid, (layers.Conv3D, (3, 3, 3, 1), (1, 1, 1)): convolve_scan}.get(kind)
+    way = {(keras.layers.Conv3DTranspose, (4, 4, 4, 1), (2, 2, 2)): double_grid, (keras.layers.Conv3D, (3, 3, 3, 1), (1, 1, 1)): convolve_scan}.get(kind)
     return (lambda inputs: way(inputs, tf.convert_to_tensor(layer.kernel))) if way and even else None
 
 
