@@ -237,7 +237,7 @@ def acquisition_figure(
     if not columns:
         raise MsvaeError("no acquisition column varies in this table: there is nothing to draw")
     units = {"RepetitionTime": "s", "EchoTime": "s", "InversionTime": "s", "PixelBandwidth": "Hz/pixel", "MagneticFieldStrength": "T", "age": "years", "SliceThickness": "mm"}
-    strength = {name: f": {facts['effect_size']:.0%} by class" + (f", p = {facts['p_value']:.2g}" if facts.get("p_value") else "") for name, facts in (effects or {}).items()}
+    strength = {name: f"<br><sup>{facts['effect_size']:.0%} by class" + (f", p = {facts['p_value']:.2g}" if facts.get("p_value") else "") + "</sup>" for name, facts in (effects or {}).items()}
     names = [f"{name} ({units[name]})" if name in units else name for name in columns]
     across = 2
     down = -(-len(columns) // across)
@@ -265,7 +265,7 @@ def _cells(values: pd.Series, most: int = 12) -> tuple:
     centres = crowds(values.dropna().to_numpy(float), most)
     if centres is not None:
         place = np.abs(values.fillna(centres[0]).to_numpy(float)[:, None] - centres).argmin(1)
-        names = [f"{centre:.3g}" for centre in centres]
+        names = [np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres]
         return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
     edges = np.linspace(values.min(), values.max(), most + 1)
     names = [f"{middle:.4g}" for middle in (edges[1:] + edges[:-1]) / 2]

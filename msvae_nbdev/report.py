@@ -218,7 +218,7 @@ def training_figure(
     quantities = list(dict.fromkeys(column.removeprefix("val_") for table in numeric.values() for column in table
                                     if column.removeprefix("val_") not in NOT_CURVES))
     rows = max(1, -(-len(quantities) // 2))
-    figure = make_subplots(rows, 2, subplot_titles=[name.replace("_", " ") for name in quantities], vertical_spacing=0.25 / rows, horizontal_spacing=0.1)
+    figure = make_subplots(rows, 2, subplot_titles=[name.replace("_", " ").replace("kl", "KL") for name in quantities], vertical_spacing=0.25 / rows, horizontal_spacing=0.1)
     named = set()
     for number, (run, table) in enumerate(numeric.items()):
         epoch = table["epoch"] if "epoch" in table else np.arange(1, len(table) + 1)
@@ -232,6 +232,12 @@ def training_figure(
                                        line=dict(color=RUN_COLORS[number % len(RUN_COLORS)], dash=dash))
     figure.update_layout(template="msvae", height=130 + 230 * rows, margin=dict(t=40, b=90),
                          legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0))
+    for place, name in enumerate(quantities):
+        values = pd.concat([table[column] for table in numeric.values() for column in (name, f"val_{name}") if column in table])
+        low, high = values.min(), values.max()
+        if high > 10 * low > 0: # a wild first epoch is not to flatten the others
+            ticks = [tick for power in range(-9, 10) for digit in (1, 2, 5) if low < (tick := digit * 10.0**power) < high]
+            figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=place // 2 + 1, col=place % 2 + 1)
     return figure.update_xaxes(title="epoch", row=rows)
 
 
