@@ -1,4 +1,4 @@
-"""A VAE on as many phantoms as the paper had scans, beside a PCA of the same size: `python data/convergence.py FOLDER [LATENT ...]` fills data/training/convergence.csv; called again, it goes on where it stopped. Several may run at once, each with latent sizes of its own."""
+"""Models on as many phantoms as the paper had scans, beside a PCA of the same size: `python data/convergence.py FOLDER [NAME ...]` makes the runs of these names, or all, and fills data/training/convergence.csv; called again, it goes on where it stopped. Several may run at once, each with names of its own."""
 import sys
 from pathlib import Path
 
@@ -11,9 +11,8 @@ from msvae_nbdev.training import train
 from objectives import KEPT, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
-DEFAULTS, MIRRORED = {"flip": False, "beta": 1.0}, {"flip": True, "beta": 0.3}
-PLAN = [{"latent_dim": size, "epochs": epochs, **settings}
-        for settings, epochs, sizes in ((DEFAULTS, 12, (32, 8)), (MIRRORED, 12, (32, 8, 64)), (MIRRORED, 24, (8,))) for size in sizes]
+MIRRORED = {"flip": True, "beta": 0.3}
+PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED}
 TABLE = KEPT / "convergence.csv"
 
 
@@ -23,13 +22,13 @@ def rows() -> list:
 
 
 if __name__ == "__main__":
-    folder, sizes = Path(sys.argv[1]), {int(size) for size in sys.argv[2:]} or {settings["latent_dim"] for settings in PLAN}
+    folder, names = Path(sys.argv[1]), sys.argv[2:] or list(PLAN)
     if not (folder / "prepared" / "scans.tsv").exists():
         simulate(folder / "prepared", prepared=True, **COHORT)
-    for settings in PLAN:
-        if settings["latent_dim"] in sizes and not any(settings.items() <= row.items() for row in rows()):
-            name = f"vae-{settings['latent_dim']}" + ("-flip" if settings["flip"] else "") + (f"-{settings['epochs']}" if settings["epochs"] != 12 else "")
-            run = train(folder / "prepared", folder / name, objective="vae", seed=0, verbose=2, **settings)
-            row = {"objective": "vae", "seed": 0, **settings, **summary(run, evaluate_run(run))}
+    for name in names:
+        settings = {"objective": name.split("-")[0], "latent_dim": int(name.split("-")[1]), "seed": 0, "epochs": 12, **PLAN[name]}
+        if name not in {row["run"] for row in rows()}:
+            run = train(folder / "prepared", folder / name, verbose=2, **settings)
+            row = {"run": name, **settings, **summary(run, evaluate_run(run))}
             with atomic_path(TABLE) as temporary:
                 pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)

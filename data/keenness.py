@@ -1,0 +1,58 @@
+"""What a decoder does that minds the encoder's verdict more than the equations say: `python data/keenness.py FOLDER` goes on from the run introvae-32-seed0 that `data/objectives.py FOLDER` made, and fills data/training/keenness.csv."""
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msvae_nbdev.core import atomic_path
+from msvae_nbdev.fast import Adam
+from msvae_nbdev.introvae import IntroVAE
+from msvae_nbdev.networks import tf
+from msvae_nbdev.quality import evaluate_run
+from msvae_nbdev.training import load_run, ordered_batches, training_batches
+from objectives import KEPT, summary
+
+WEIGHTS, EPOCHS, RATE, SEED = (1, 8, 32), 4, 5e-4, 100
+TABLE = KEPT / "keenness.csv"
+
+
+class Keen(IntroVAE):
+    "The KL of decoded images weighs `keenness` times as much in the decoder's step; the encoder's is as it was."
+
+    def __init__(self, encoder, decoder, keenness, **kwargs):
+        super().__init__(encoder, decoder, negative_weight=1 / keenness, **kwargs)
+        self.keenness = keenness
+
+    def judge(self, images):
+        return [kl + (self.keenness - 1) * (kl - tf.stop_gradient(kl)) for kl in super().judge(images)]
+
+
+def go_on(source: Path, path: Path, keenness: float) -> dict:
+    "Some more epochs of a finished run, and what they made of it."
+    shutil.copytree(source, path, dirs_exist_ok=True)
+    (path / "quality.json").unlink(missing_ok=True)
+    run, prepared = load_run(path), load_run(source).prepared
+    train, held = (np.flatnonzero(run.split.split == part) for part in ("train", "validation"))
+    level = run.history.kl_real.iloc[run.config["warmup_epochs"] - 1]
+    model = Keen(run.encoder, run.decoder, keenness, margin=2 * level, seed=SEED)
+    model.compile(Adam(RATE))
+    model.begin_game()
+    for epoch in range(EPOCHS):
+        for optimizer in (model.optimizer, model.decoder_optimizer):
+            optimizer.learning_rate = RATE * (1 - epoch / EPOCHS)
+        model.fit(training_batches(prepared.volumes, train, run.config["batch_size"], SEED, epoch, epoch + 1), verbose=2)
+    scores = model.evaluate(ordered_batches(prepared.volumes, held), verbose=0, return_dict=True)
+    run.encoder.save(path / "encoder.keras")
+    run.decoder.save(path / "decoder.keras")
+    run = load_run(path)
+    return summary(run, evaluate_run(run)) | {"keenness": keenness, "epochs": EPOCHS} | {f"val_{name}": value for name, value in scores.items()}
+
+
+if __name__ == "__main__":
+    folder, rows = Path(sys.argv[1]), []
+    for keenness in WEIGHTS:
+        rows.append(go_on(folder / "introvae-32-seed0", folder / f"keen-{keenness}", keenness))
+        with atomic_path(TABLE) as temporary:
+            pd.DataFrame(rows).drop(columns="minutes").to_csv(temporary, index=False)
