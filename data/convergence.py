@@ -12,7 +12,7 @@ from objectives import KEPT, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
 MIRRORED = {"flip": True, "beta": 0.3}
-PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED}
+PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED}
 TABLE = KEPT / "convergence.csv"
 
 
