@@ -251,8 +251,8 @@ def acquisition_figure(
             figure.add_bar(x=[str(cell) for cell in order], y=share.round(4).to_numpy(), name=DIAGNOSIS_LABELS[label], marker_color=DIAGNOSIS_COLORS[label],
                            legendgroup=label, showlegend=number == 0, row=number // across + 1, col=number % across + 1)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero").update_xaxes(type="category", showgrid=False)
-    return figure.update_layout(template="msvae", title=title, height=140 + 230 * down, margin=dict(t=90),
-                                legend=dict(orientation="h", yref="container", y=0.99, yanchor="top", x=0.5, xanchor="center"))
+    return figure.update_layout(template="msvae", title=title, height=140 + 230 * down, margin=dict(t=90, b=90),
+                                legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0.5, xanchor="center"))
 
 
 def _cells(values: pd.Series, most: int = 12) -> tuple:

@@ -136,8 +136,8 @@ def html_figure(
     "A figure with title and caption."
     figure = go.Figure(figure).update_layout(title=None)
     wide, most = any(trace.type == "image" for trace in figure.data) and figure.layout.width is not None, figure.layout.width
-    if not figure.layout.updatemenus and (figure.layout.margin.t or 50) > 30:
-        figure.update_layout(margin_t=30)
+    if not figure.layout.updatemenus and (figure.layout.margin.t or 50) > 40:
+        figure.update_layout(margin_t=40)
     panels = sum(key.startswith("xaxis") for key in figure.layout.to_plotly_json())
     size = f"height:{figure.layout.height or 450}px"
     if not wide:
@@ -236,7 +236,7 @@ def training_figure(
         values = pd.concat([table[column] for table in numeric.values() for column in (name, f"val_{name}") if column in table])
         low, high = values.min(), values.max()
         if high > 10 * low > 0: # a wild first epoch is not to flatten the others
-            ticks = [tick for power in range(-9, 10) for digit in (1, 2, 5) if low < (tick := digit * 10.0**power) < high]
+            ticks = [tick for power in range(-9, 10) for digit in ((1, 2, 5) if high < 1000 * low else (1,)) if low < (tick := digit * 10.0**power) < high]
             figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=place // 2 + 1, col=place % 2 + 1)
     return figure.update_xaxes(title="epoch", row=rows)
 
