@@ -10,9 +10,10 @@ from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import train
 from objectives import KEPT, summary
 
-COHORT = {"scale": 1.0, "seed": 21}
+COHORTS = {"prepared": {"scale": 1.0, "seed": 21}, "prepared-3": {"scale": 3.0, "seed": 22}}
 MIRRORED = {"flip": True, "beta": 0.3}
-PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED}
+PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED,
+        **{f"vae-8-flip-3-{epochs}": MIRRORED | {"epochs": epochs, "cohort": "prepared-3"} for epochs in (6, 8)}}
 TABLE = KEPT / "convergence.csv"
 
 
@@ -23,12 +24,12 @@ def rows() -> list:
 
 if __name__ == "__main__":
     folder, names = Path(sys.argv[1]), sys.argv[2:] or list(PLAN)
-    if not (folder / "prepared" / "scans.tsv").exists():
-        simulate(folder / "prepared", prepared=True, **COHORT)
-    for name in names:
+    for name in [name for name in names if name not in {row["run"] for row in rows()}]:
         settings = {"objective": name.split("-")[0], "latent_dim": int(name.split("-")[1]), "seed": 0, "epochs": 12, **PLAN[name]}
-        if name not in {row["run"] for row in rows()}:
-            run = train(folder / "prepared", folder / name, verbose=2, **settings)
-            row = {"run": name, **settings, **summary(run, evaluate_run(run))}
-            with atomic_path(TABLE) as temporary:
-                pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)
+        cohort = settings.pop("cohort", "prepared")
+        if not (folder / cohort / "scans.tsv").exists():
+            simulate(folder / cohort, prepared=True, **COHORTS[cohort])
+        run = train(folder / cohort, folder / name, verbose=2, **settings)
+        row = {"run": name, **settings, **summary(run, evaluate_run(run))}
+        with atomic_path(TABLE) as temporary:
+            pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)

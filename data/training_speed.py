@@ -1,4 +1,4 @@
-"""Speed of training against PyTorch: `python data/training_speed.py ROUNDS [--threads N]` adds rounds to data/training/speed.csv. Needs the extra `bench`.
+"""Speed of training and encoding against PyTorch, of encoding also against OpenVINO: `python data/training_speed.py ROUNDS [--threads N]` adds rounds to data/training/speed.csv. Needs the extra `bench`.
 
 With one thread, processor time is measured, which other processes hardly touch; with more, the clock on the wall, which needs a quiet machine.
 """
@@ -158,9 +158,28 @@ def torch_part(what: str, channels_last: bool) -> dict:
     return {"seconds_per_scan": seconds(introvae_step if what.endswith("introvae") else vae_step) / batch, "peak_mb": peak_mb()}
 
 
+def openvino_part(eight_bits: bool) -> dict:
+    "Encoding by an engine made for inference, in 32 bits or quantised after training."
+    import tempfile
+
+    from msvae_nbdev.int8 import load_openvino
+    from msvae_nbdev.networks import build_encoder
+
+    (openvino, nncf), volumes = load_openvino(), brains(32)
+    with tempfile.TemporaryDirectory() as folder:
+        build_encoder(LATENT).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
+        network = openvino.Core().read_model(f"{folder}/encoder.xml")
+        network.reshape([len(volumes), *volumes.shape[1:]])
+        if eight_bits:
+            network = nncf.quantize(network, nncf.Dataset([volumes]), preset=nncf.QuantizationPreset.MIXED, subset_size=1)
+        settings = {"INFERENCE_NUM_THREADS": THREADS, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32"}
+        encode = openvino.Core().compile_model(network, "CPU", settings)
+        return {"seconds_per_scan": seconds(lambda: encode(volumes)[0].sum()) / len(volumes)}
+
+
 MEASUREMENTS = [("keras", "matmul"), ("keras", "vae"), ("torch", "vae"), ("torch-channels-last", "vae"), ("keras", "introvae"), ("torch", "introvae"),
-                ("torch-channels-last", "introvae"), ("keras", "input"), ("keras", "encode"), ("torch", "encode"), ("keras", "memory-vae"), ("keras", "memory-introvae"),
-                ("keras", "matmul")]
+                ("torch-channels-last", "introvae"), ("keras", "input"), ("keras", "encode"), ("torch", "encode"), ("openvino", "encode"), ("openvino-int8", "encode"),
+                ("keras", "memory-vae"), ("keras", "memory-introvae"), ("keras", "matmul")]
 
 
 def add_round(threads: int) -> None:
@@ -189,7 +208,10 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     if asked.measure:
         peer, what = asked.measure
-        print(json.dumps(keras_part(what) if peer == "keras" else torch_part(what, peer.endswith("last"))))
+        if peer.startswith("openvino"):
+            print(json.dumps(openvino_part(peer.endswith("int8"))))
+        else:
+            print(json.dumps(keras_part(what) if peer == "keras" else torch_part(what, peer.endswith("last"))))
     else:
         for _ in range(asked.rounds):
             add_round(asked.threads)

@@ -79,7 +79,7 @@ def prepare(
     if len(scans) and not (scans.status != "failed").any():
         raise typer.Exit(1)
 
-# %% ../nbs/16_cli.ipynb #08a21969
+# %% ../nbs/16_cli.ipynb #343124a7
 class Objective(StrEnum):
     "What a model is trained for."
     vae = "vae"
@@ -125,11 +125,12 @@ def encode(
     prepared: Annotated[Path, typer.Argument(help="Prepared folder, of this cohort or of another.")],
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: in the run folder, latents.parquet for the cohort the run "
                                                                           "was trained on, latents-FOLDER.parquet for another.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, or int8 for thousands of scans on an Intel processor (extra int8).")] = "float32",
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.training import encode as start
 
-    latents = start(run, prepared, output)
+    latents = start(run, prepared, output, precision)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
 # %% ../nbs/16_cli.ipynb #2f20d0a5
