@@ -125,7 +125,7 @@ def encode(
     prepared: Annotated[Path, typer.Argument(help="Prepared folder, of this cohort or of another.")],
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: in the run folder, latents.parquet for the cohort the run "
                                                                           "was trained on, latents-FOLDER.parquet for another.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, or int8 for thousands of scans on an Intel processor (extra int8).")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, or int8 for many thousand scans on a recent processor (extra int8).")] = "float32",
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.training import encode as start

@@ -632,7 +632,7 @@ def encode(
     self: Run,
     volumes: np.ndarray, # (n, 40, 48, 40, 1) in [0, 1], may be mapped from disk
     batch_size: int = 32, # scans
-    precision: str = "float32", # or int8: faster on Intel processors, slightly off; see `int8`
+    precision: str = "float32", # or int8: faster on recent processors, slightly off; see `int8`
 ) -> np.ndarray: # (n, latent_dim), float32
     "The latent mean of each scan."
     if precision not in ("float32", "int8"):
