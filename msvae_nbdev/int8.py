@@ -37,9 +37,13 @@ LARGEST_DEVIATION = 0.1
 class EightBitEncoder:
     "The latent means of an encoder, computed in eight bits. Made by `quantise`."
 
-    def __init__(self, compiled, batch_size: int, deviation: float):
-        self.compiled, self.batch_size = compiled, batch_size
-        self.deviation = deviation # from 32 bits on the calibration scans: root mean square, in standard deviations of the latents
+    def __init__(
+        self,
+        compiled, # an OpenVINO network for (batch_size, 40, 48, 40, 1)
+        batch_size: int, # scans
+        deviation: float, # from 32 bits on the calibration scans: root mean square, in standard deviations of the latents
+    ):
+        self.compiled, self.batch_size, self.deviation = compiled, batch_size, deviation
 
     def __repr__(self):
         return f"EightBitEncoder(deviation={self.deviation:.3f})"
