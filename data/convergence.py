@@ -11,9 +11,10 @@ from msvae_nbdev.training import train
 from objectives import KEPT, summary
 
 COHORTS = {"prepared": {"scale": 1.0, "seed": 21}, "prepared-3": {"scale": 3.0, "seed": 22}}
-MIRRORED = {"flip": True, "beta": 0.3}
-PLAN = {"vae-32": {}, "vae-8": {}, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED,
-        **{f"vae-8-flip-3-{epochs}": MIRRORED | {"epochs": epochs, "cohort": "prepared-3"} for epochs in (6, 8)}}
+PLAIN, MIRRORED = {"flip": False}, {"flip": True, "beta": 0.3}
+PLAN = {"vae-32": PLAIN, "vae-8": PLAIN, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED,
+        **{f"vae-8-flip-3-{epochs}": MIRRORED | {"epochs": epochs, "cohort": "prepared-3"} for epochs in (6, 8)},
+        "vae-8-default": {}, "vae-32-default": {}}
 TABLE = KEPT / "convergence.csv"
 
 
@@ -30,6 +31,6 @@ if __name__ == "__main__":
         if not (folder / cohort / "scans.tsv").exists():
             simulate(folder / cohort, prepared=True, **COHORTS[cohort])
         run = train(folder / cohort, folder / name, verbose=2, **settings)
-        row = {"run": name, **settings, **summary(run, evaluate_run(run))}
+        row = {"run": name, "flip": True, "beta": 1.0, "settled": True, **settings, **summary(run, evaluate_run(run))}
         with atomic_path(TABLE) as temporary:
             pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)

@@ -103,7 +103,7 @@ def train(
     validation: Annotated[float, typer.Option(help="Share held out to watch the training.")] = 0.1,
     include_suspect: Annotated[bool, typer.Option("--include-suspect", help="Train on scans whose quality check raised doubts, too.")] = False,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
-    flip: Annotated[bool, typer.Option("--flip", help="Augmentation: mirror half of the scans, left to right.")] = False,
+    flip: Annotated[bool, typer.Option(help="Augmentation: mirror half of the scans, left to right.")] = True,
     intensity: Annotated[float, typer.Option(min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05.")] = 0.0,
     patience: Annotated[Optional[int], typer.Option(min=1, help="For a vae: stop after so many epochs without a better validation loss; default: never.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it.")] = "auto",

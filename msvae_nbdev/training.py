@@ -7,7 +7,7 @@ __all__ = ['DOUBTFUL_EPOCHS', 'CURVES_CAPTION', 'CURVE_COLORS', 'GAME_RATE', 'OB
            'ordered_batches', 'augment', 'save_arrays', 'save_state', 'load_state', 'doubt', 'mean_image', 'Recorder',
            'write_history', 'curves_figure', 'patience_used_up', 'rate_schedule', 'compute_policy', 'default_strategy',
            'is_chief', 'dtype_policy', 'make_model', 'check_config', 'check_same', 'use_cores', 'train', 'is_finished',
-           'phases', 'tensorboard_callback', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
+           'phases', 'tensorboard_callback', 'settle', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
 
 # %% ../nbs/10_training.ipynb #360bc670
 import contextlib
@@ -34,7 +34,7 @@ from .int8 import quantise
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
 from .networks import build_decoder, build_encoder, keras, tf
 from .space import SHAPE
-from .vae import VAE
+from .vae import VAE, step_noise
 from .volumes import PreparedDataset, open_prepared
 
 # %% ../nbs/10_training.ipynb #151353cc
@@ -440,7 +440,7 @@ def train(
     seed: int = 0, # of the split, the first weights, the order and the noise
     include_suspect: bool = False, # also scans whose quality check raised doubts
     deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
-    flip: bool = False, # augmentation: mirror half of the scans, left to right
+    flip: bool = True, # augmentation: mirror half of the scans, left to right
     intensity: float = 0.0, # augmentation: standard deviation of the logarithm of a factor on the intensities
     patience: int | None = None, # vae: stop after so many epochs without a better validation loss
     precision: str = "auto", # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
@@ -472,7 +472,7 @@ def train(
         with strategy.scope():
             model, epochs_done = _fit(prepared, split, run, config, verbose, tensorboard, save_every)
         if is_chief(strategy):
-            _finish(model, run, config, epochs_done)
+            _finish(model, run, config, epochs_done, prepared, split)
         while not is_finished(run): # the other machines wait for the first
             time.sleep(0.5)
     return load_run(run)
@@ -528,17 +528,46 @@ def tensorboard_callback(
     return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
 
 # %% ../nbs/10_training.ipynb #7ee75287
-def _finish(model: keras.Model, run: Path, config: dict, kept: int) -> None:
+def settle(
+    encoder: keras.Model, # volumes -> [mean, log variance]; its running statistics are changed
+    decoder: keras.Model, # latent -> volumes; likewise
+    batches, # of volumes, as in training
+    seed: int = 0, # of the noise on the codes
+) -> None:
+    "Let the running statistics of batch normalisation be the means over these batches, while the weights rest."
+    normalising = [layer for network in (encoder, decoder) for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before, momentum = [layer.momentum for layer in normalising], tf.Variable(0.0, trainable=False)
+
+    @tf.function
+    def pass_through(volumes, number):
+        mean, log_variance = encoder(volumes, training=True)
+        decoder(mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), seed, number, stream=4), training=True)
+
+    for layer in normalising:
+        layer.momentum = momentum
+    for number, volumes in enumerate(batches):
+        momentum.assign(number / (number + 1)) # so that all batches count alike
+        pass_through(volumes, tf.constant(number, tf.int64))
+    for layer, kept in zip(normalising, before):
+        layer.momentum = kept
+
+
+# %% ../nbs/10_training.ipynb #5e771e03
+def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: PreparedDataset, split: pd.DataFrame) -> None:
     "Save the networks, as they compute on any machine, and the provenance; the run is finished once the latter stands."
     write_history(load_state(model, run / "checkpoints" / "last.npz")["history"], run)
-    best = run / "checkpoints" / "best.npz"
+    best, epochs = run / "checkpoints" / "best.npz", config["epochs"]
     if config["objective"] == "vae" and best.exists():
         kept = load_state(model, best, networks_only=True)["epoch"]
-    for name, build in (("encoder", build_encoder), ("decoder", build_decoder)):
-        plain = build(config["latent_dim"])
-        plain.set_weights(getattr(model, name).get_weights())
-        with atomic_path(run / f"{name}.keras") as temporary:
-            plain.save(temporary)
+    plain = [quicken(build(config["latent_dim"])) for build in (build_encoder, build_decoder)]
+    for network, trained in zip(plain, (model.encoder, model.decoder)):
+        network.set_weights(trained.get_weights())
+    if config["objective"] == "vae":
+        rows = np.flatnonzero(split.split == "train")
+        settle(*plain, training_batches(prepared.volumes, rows, min(config["batch_size"], len(rows)), config["seed"], epochs, epochs + 1, config["flip"], config["intensity"]), config["seed"])
+    for network in plain:
+        with atomic_path(run / f"{network.name}.keras") as temporary:
+            network.save(temporary)
     write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config), run / "provenance.json")
 
 # %% ../nbs/10_training.ipynb #8b3d38c9
