@@ -14,7 +14,7 @@ COHORTS = {"prepared": {"scale": 1.0, "seed": 21}, "prepared-3": {"scale": 3.0, 
 PLAIN, MIRRORED = {"flip": False}, {"flip": True, "beta": 0.3}
 PLAN = {"vae-32": PLAIN, "vae-8": PLAIN, "vae-32-flip": MIRRORED, "vae-8-flip": MIRRORED, "vae-8-flip-24": MIRRORED | {"epochs": 24}, "vae-64-flip": MIRRORED, "vae-256-flip": MIRRORED,
         **{f"vae-8-flip-3-{epochs}": MIRRORED | {"epochs": epochs, "cohort": "prepared-3"} for epochs in (6, 8)},
-        "vae-8-default": {}, "vae-32-default": {}}
+        "vae-8-default": {}, "vae-32-default": {}, "vae-8-default-1": {"seed": 1}}
 TABLE = KEPT / "convergence.csv"
 
 
