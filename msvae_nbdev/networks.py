@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'BOTTLENECK', 'DENSE_UNITS', 'DROPOUT', 'MOMENTUM', 'SLOPE', 'PAPER_MODELS', 'quiet_stderr',
-           'build_encoder', 'build_decoder', 'multiply_adds', 'layer_table', 'stages', 'network_figure']
+           'build_encoder', 'build_decoder', 'add_linear', 'multiply_adds', 'layer_table', 'stages', 'network_figure']
 
 # %% ../nbs/07_networks.ipynb #0938afb8
 import contextlib
@@ -87,7 +87,7 @@ def build_encoder(
     features = inputs
     for count in filters:
         features = layers.Conv3D(count, 3, padding="same", use_bias=False)(features)
-        features = layers.MaxPooling3D(2)(features)
+        features = layers.AveragePooling3D(2)(features)
         features = layers.LeakyReLU(SLOPE)(_normalise(features))
     hidden = _dense_block(layers.Flatten()(features))
     mean = layers.Dense(latent_dim, name="mean", dtype="float32")(hidden)
@@ -114,6 +114,19 @@ def build_decoder(
     show = np.full((*shape, 1), 0.5) if template is None else np.clip(template, 0.01, 0.99)
     decoder.get_layer("template").set_weights([np.full((1, 1), 0.2), np.log(show / (1 - show))])
     return decoder
+
+# %% ../nbs/07_networks.ipynb #0a4e5591
+def add_linear(
+    decoder: keras.Model, # latent -> volumes in [0, 1]
+    weights: np.ndarray, # (1 + latent_dim, voxels), the constant first
+) -> keras.Model: # likewise; its layers are those of `decoder` and four more
+    "The decoder with a linear way from the code to each voxel beside it."
+    shape = decoder.output.shape[1:]
+    way = layers.Dense(math.prod(shape), dtype="float32", name="linear")
+    added = layers.Add(dtype="float32", name="both")([decoder.output, layers.Reshape(shape, name="voxels")(way(decoder.input))])
+    both = keras.Model(decoder.input, layers.ReLU(max_value=1.0, dtype="float32", name="cut")(added), name=decoder.name)
+    way.set_weights([weights[1:], weights[0]])
+    return both
 
 # %% ../nbs/07_networks.ipynb #5fb308a7
 def multiply_adds(
@@ -143,8 +156,8 @@ def stages(
     found = []
     for layer in model.layers:
         shape, name = tuple(layer.output.shape[1:]), type(layer).__name__
-        name = {"InputLayer": "", "BatchNormalization": "normalise", "LeakyReLU": "rectify", "MaxPooling3D": "pool", "EinsumDense": "template", "Reshape": "", "Flatten": "",
-                "Conv3D": "convolve 3", "Conv3DTranspose": "up 4/2", "Activation": "sigmoid"}.get(name, name.lower())
+        name = {"InputLayer": "", "BatchNormalization": "normalise", "LeakyReLU": "rectify", "AveragePooling3D": "pool", "EinsumDense": "template", "Reshape": "", "Flatten": "",
+                "Conv3D": "convolve 3", "Conv3DTranspose": "up 4/2", "Activation": "sigmoid", "Add": "both", "ReLU": "cut"}.get(name, name.lower())
         if layer.name in ("mean", "log_variance"):
             name = layer.name.replace("_", " ")
         if not found or found[-1][0] != shape:

@@ -7,7 +7,7 @@ __all__ = ['DOUBTFUL_EPOCHS', 'CURVES_CAPTION', 'CURVE_COLORS', 'GAME_RATE', 'OB
            'ordered_batches', 'augment', 'save_arrays', 'save_state', 'load_state', 'doubt', 'mean_image', 'Recorder',
            'write_history', 'curves_figure', 'patience_used_up', 'rate_schedule', 'compute_policy', 'default_strategy',
            'is_chief', 'dtype_policy', 'make_model', 'check_config', 'check_same', 'use_cores', 'train', 'is_finished',
-           'phases', 'tensorboard_callback', 'settle', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
+           'phases', 'tensorboard_callback', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
 
 # %% ../nbs/10_training.ipynb #360bc670
 import contextlib
@@ -32,7 +32,8 @@ from .fast import Adam, quicken
 from .figures import save_figure
 from .int8 import quantise
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
-from .networks import build_decoder, build_encoder, keras, tf
+from .networks import add_linear, build_decoder, build_encoder, keras, tf
+from .settle import fit_linear, settle
 from .space import SHAPE
 from .vae import VAE, step_noise
 from .volumes import PreparedDataset, open_prepared
@@ -527,31 +528,6 @@ def tensorboard_callback(
         raise MsvaeError("TensorBoard is not installed: pip install tensorboard, or leave the option out (history.csv and the run's figures hold the same curves)")
     return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
 
-# %% ../nbs/10_training.ipynb #7ee75287
-def settle(
-    encoder: keras.Model, # volumes -> [mean, log variance]; its running statistics are changed
-    decoder: keras.Model, # latent -> volumes; likewise
-    batches, # of volumes, as in training
-    seed: int = 0, # of the noise on the codes
-) -> None:
-    "Let the running statistics of batch normalisation be the means over these batches, while the weights rest."
-    normalising = [layer for network in (encoder, decoder) for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before, momentum = [layer.momentum for layer in normalising], tf.Variable(0.0, trainable=False)
-
-    @tf.function
-    def pass_through(volumes, number):
-        mean, log_variance = encoder(volumes, training=True)
-        decoder(mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), seed, number, stream=4), training=True)
-
-    for layer in normalising:
-        layer.momentum = momentum
-    for number, volumes in enumerate(batches):
-        momentum.assign(number / (number + 1)) # so that all batches count alike
-        pass_through(volumes, tf.constant(number, tf.int64))
-    for layer, kept in zip(normalising, before):
-        layer.momentum = kept
-
-
 # %% ../nbs/10_training.ipynb #5e771e03
 def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: PreparedDataset, split: pd.DataFrame) -> None:
     "Save the networks, as they compute on any machine, and the provenance; the run is finished once the latter stands."
@@ -562,13 +538,17 @@ def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: Pr
     plain = [quicken(build(config["latent_dim"])) for build in (build_encoder, build_decoder)]
     for network, trained in zip(plain, (model.encoder, model.decoder)):
         network.set_weights(trained.get_weights())
+    rows, held_out = (np.flatnonzero(split.split == part) for part in ("train", "validation"))
     if config["objective"] == "vae":
-        rows = np.flatnonzero(split.split == "train")
         settle(*plain, training_batches(prepared.volumes, rows, min(config["batch_size"], len(rows)), config["seed"], epochs, epochs + 1, config["flip"], config["intensity"]), config["seed"])
+    scans = ordered_batches(prepared.volumes, rows)
+    scans = scans.concatenate(scans.map(lambda volumes: volumes[:, ::-1])) if config["flip"] else scans
+    weights, share = fit_linear(*plain, scans, ordered_batches(prepared.volumes, held_out))
+    plain[1] = add_linear(plain[1], share * weights) if share else plain[1]
     for network in plain:
         with atomic_path(run / f"{network.name}.keras") as temporary:
             network.save(temporary)
-    write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config), run / "provenance.json")
+    write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, linear_share=share, arguments=config), run / "provenance.json")
 
 # %% ../nbs/10_training.ipynb #8b3d38c9
 N_CALIBRATION = 128 # training scans that an encoder in eight bits is adjusted to
