@@ -1,4 +1,4 @@
-"""Is it the code or the decoder that loses detail? `python data/detail.py RUN` adds to data/training/detail.csv: the run's reconstructions of its test scans, those of a linear decoder fitted to the same codes of the training scans, of both together, and of a PCA."""
+"""Is it the code or the decoder that loses detail? `python data/detail.py RUN` adds to data/training/detail.csv: reconstructions of the run's test scans by the convolutions of its decoder alone, by a linear decoder fitted to the same codes of the training scans, by the run's decoder with both ways, and by a PCA."""
 import sys
 from pathlib import Path
 
@@ -7,19 +7,20 @@ import pandas as pd
 
 from msvae_nbdev.core import atomic_path
 from msvae_nbdev.measures import brain_mask, resolution_mm, soft_window, spectral_scores
+from msvae_nbdev.networks import keras
 from msvae_nbdev.quality import fit_pca
 from msvae_nbdev.training import load_run
 
 TABLE = Path(__file__).parent / "training" / "detail.csv"
 
 
-def linear_map(codes: np.ndarray, targets, size: int, ridge: float = 1e-2) -> np.ndarray: # (1 + k, size)
-    "Least squares from codes and a constant to volumes, which `targets(chunk)` gives for a chunk of rows."
+def linear_map(codes: np.ndarray, volumes: np.ndarray, ridge: float = 1e-2) -> np.ndarray: # (1 + k, voxels)
+    "Least squares from codes and a constant to volumes."
     basis = np.column_stack([np.ones(len(codes)), codes])
-    products = np.zeros((basis.shape[1], size))
+    products = np.zeros((basis.shape[1], int(np.prod(volumes.shape[1:]))))
     for start in range(0, len(codes), 256):
         chunk = slice(start, start + 256)
-        products += basis[chunk].T @ targets(chunk).reshape(-1, size)
+        products += basis[chunk].T @ volumes[chunk].reshape(-1, products.shape[1])
     return np.linalg.solve(basis.T @ basis + ridge * np.eye(basis.shape[1]), products)
 
 
@@ -27,11 +28,10 @@ def measure(run) -> list:
     "Four rows: the run, linear from its codes, both, PCA."
     train, test = run.scans("train")[0], run.scans("test")[0]
     codes, held = run.encode(train), run.encode(test)
-    shown, size, constant = run.decode(held), int(np.prod(train.shape[1:])), np.ones((len(held), 1))
-    apply = lambda weights: (np.column_stack([constant, held]) @ weights).reshape(test.shape)
-    ways = {"decoder": shown,
-            "linear from the same codes": apply(linear_map(codes, lambda chunk: train[chunk], size)),
-            "decoder and a linear correction": shown + apply(linear_map(codes, lambda chunk: train[chunk] - run.decode(codes[chunk]), size)),
+    convolutions = keras.Model(run.decoder.input, run.decoder.get_layer("intensity").output)
+    ways = {"convolutions": convolutions.predict(held, verbose=0),
+            "linear from the same codes": (np.column_stack([np.ones(len(held)), held]) @ linear_map(codes, train)).reshape(test.shape),
+            "both": run.decode(held),
             "PCA": fit_pca(train, run.latent_dim).reconstruct(test)[..., None]}
     window, rows = soft_window(brain_mask(test)), []
     for name, volumes in ways.items():

@@ -1,4 +1,4 @@
-"""What a decoder does that minds the encoder's verdict more than the equations say: `python data/keenness.py FOLDER` goes on from the run introvae-32-seed0 that `data/objectives.py FOLDER` made, and fills data/training/keenness.csv."""
+"""What a decoder does that minds the encoder's verdict more than the equations say: `python data/keenness.py FOLDER` goes on from the run introvae-32-0 that `data/objectives.py FOLDER` made, and fills data/training/keenness.csv."""
 import shutil
 import sys
 from pathlib import Path
@@ -9,8 +9,9 @@ import pandas as pd
 from msvae_nbdev.core import atomic_path
 from msvae_nbdev.fast import Adam
 from msvae_nbdev.introvae import IntroVAE
-from msvae_nbdev.networks import tf
+from msvae_nbdev.networks import add_linear, keras, tf
 from msvae_nbdev.quality import evaluate_run
+from msvae_nbdev.settle import fit_linear
 from msvae_nbdev.training import load_run, ordered_batches, training_batches
 from objectives import KEPT, summary
 
@@ -36,16 +37,18 @@ def go_on(source: Path, path: Path, keenness: float) -> dict:
     run, prepared = load_run(path), load_run(source).prepared
     train, held = (np.flatnonzero(run.split.split == part) for part in ("train", "validation"))
     level = run.history.kl_real.iloc[run.config["warmup_epochs"] - 1]
-    model = Keen(run.encoder, run.decoder, keenness, margin=2 * level, seed=SEED)
+    decoder = keras.Model(run.decoder.input, run.decoder.get_layer("intensity").output, name="decoder") # the linear way is fitted anew at the end
+    model = Keen(run.encoder, decoder, keenness, margin=2 * level, seed=SEED)
     model.compile(Adam(RATE))
     model.begin_game()
     for epoch in range(EPOCHS):
         for optimizer in (model.optimizer, model.decoder_optimizer):
             optimizer.learning_rate = RATE * (1 - epoch / EPOCHS)
-        model.fit(training_batches(prepared.volumes, train, run.config["batch_size"], SEED, epoch, epoch + 1), verbose=2)
+        model.fit(training_batches(prepared.volumes, train, run.config["batch_size"], SEED, epoch, epoch + 1, run.config["flip"]), verbose=2)
     scores = model.evaluate(ordered_batches(prepared.volumes, held), verbose=0, return_dict=True)
     run.encoder.save(path / "encoder.keras")
-    run.decoder.save(path / "decoder.keras")
+    weights, share = fit_linear(run.encoder, decoder, ordered_batches(prepared.volumes, train), ordered_batches(prepared.volumes, held))
+    (add_linear(decoder, share * weights) if share else decoder).save(path / "decoder.keras")
     run = load_run(path)
     return summary(run, evaluate_run(run)) | {"keenness": keenness, "epochs": EPOCHS} | {f"val_{name}": value for name, value in scores.items()}
 
@@ -53,6 +56,6 @@ def go_on(source: Path, path: Path, keenness: float) -> dict:
 if __name__ == "__main__":
     folder, rows = Path(sys.argv[1]), []
     for keenness in WEIGHTS:
-        rows.append(go_on(folder / "introvae-32-seed0", folder / f"keen-{keenness}", keenness))
+        rows.append(go_on(folder / "introvae-32-0", folder / f"keen-{keenness}", keenness))
         with atomic_path(TABLE) as temporary:
             pd.DataFrame(rows).drop(columns="minutes").to_csv(temporary, index=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from msvae_nbdev.core import MsvaeError, atomic_path
+from msvae_nbdev.core import MsvaeError, atomic_path, read_json
 from msvae_nbdev.phantom import simulate
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import train
@@ -14,7 +14,7 @@ from msvae_nbdev.training import train
 COHORT = {"scale": 0.1, "seed": 8}
 EPOCHS = 30
 OBJECTIVES = ("vae", "introvae", "softintrovae")
-PLAN = {f"{objective}-{latent_dim}-{seed}": {"objective": objective, "latent_dim": latent_dim, "seed": seed, "flip": True}
+PLAN = {f"{objective}-{latent_dim}-{seed}": {"objective": objective, "latent_dim": latent_dim, "seed": seed}
         for seed in range(3) for latent_dim in (32, 256) for objective in OBJECTIVES}
 KEPT = Path(__file__).parent / "training"
 QUALITY = {"test": ("mse", "ssim", "sharpness_ratio", "detail_correlation", "resolution_mm", "artefact"), "samples": ("sharpness_ratio", "diversity")}
@@ -25,25 +25,27 @@ def summary(run, quality: dict) -> dict:
     last = run.history.iloc[-1].filter(like="val_").round(3)
     scores = {f"{part}_{name}": quality.get(part, {}).get(name) for part, names in QUALITY.items() for name in names}
     baselines = {f"{name}_mse": quality["baseline"][name]["mse"] for name in ("pca", "mean")}
-    return {"epochs": len(run.history), "minutes": round(run.history.seconds.sum() / 60, 1), **last, **scores, **baselines, **quality["n"]}
+    baselines |= dict(zip(("low", "high"), quality["baseline"]["pca"]["mse_difference_interval"]))
+    share = read_json(run.path / "provenance.json")["linear_share"]
+    return {"epochs": len(run.history), "linear_share": round(share, 3), "minutes": round(run.history.seconds.sum() / 60, 1), **last, **scores, **baselines, **quality["n"]}
 
 
 def rows() -> list:
-    "What is there. Runs without mirrored scans were made before that was the default."
+    "What is there."
     return pd.read_csv(KEPT / "objectives.csv").to_dict("records") if (KEPT / "objectives.csv").exists() else []
 
 
 def keep(row: dict, history: Path | None) -> None:
     "Add a row to objectives.csv, and copy the history."
     with atomic_path(KEPT / "objectives.csv") as temporary:
-        pd.DataFrame([*rows(), row]).sort_values(["flip", "latent_dim", "objective", "seed"]).to_csv(temporary, index=False)
+        pd.DataFrame([*rows(), row]).sort_values(["latent_dim", "objective", "seed"]).to_csv(temporary, index=False)
     if history is not None:
-        shutil.copy(history, KEPT / "histories" / "{objective}-{latent_dim}-{seed}{mirrored}.csv".format(**row, mirrored="-mirrored" * row["flip"]))
+        shutil.copy(history, KEPT / "histories" / "{objective}-{latent_dim}-{seed}.csv".format(**row))
 
 
 def one(folder: Path, row: dict) -> None:
     "Train, score and keep one run."
-    path = folder / "{objective}-{latent_dim}-seed{seed}".format(**row)
+    path = folder / "{objective}-{latent_dim}-{seed}".format(**row)
     try:
         run = train(folder / "prepared", path, **row, epochs=EPOCHS, verbose=2)
     except MsvaeError as error: # diverged or collapsed: that is a result

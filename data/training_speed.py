@@ -70,13 +70,18 @@ def keras_part(what: str) -> dict:
     return {"seconds_per_scan": seconds(lambda: step(volumes)["loss"].numpy()) / batch, "peak_mb": peak_mb()}
 
 
-def torch_networks():
-    "The same two networks in PyTorch."
+def torch_networks(fused: bool):
+    "The same two networks in PyTorch; where `fused`, with convolution and mean pooling as one convolution, which takes as long as our own way to do both."
     import torch
     from torch import nn
 
     def block(size, inputs):
         return [nn.Linear(inputs, 512, bias=False), nn.BatchNorm1d(512, momentum=0.1), nn.LeakyReLU(0.2), nn.Dropout(0.05)]
+
+    def halving(inputs, count):
+        if fused and inputs > 1:
+            return [nn.Conv3d(inputs, count, 4, 2, 1, bias=False)]
+        return [nn.Conv3d(inputs, count, 3, padding=1, bias=False), nn.AvgPool3d(2) if inputs > 1 else nn.MaxPool3d(2)]
 
     class Decoder(nn.Module):
         def __init__(self):
@@ -93,7 +98,7 @@ def torch_networks():
         def __init__(self):
             super().__init__()
             downs = [(1, 16), (16, 32), (32, 64)]
-            self.down = nn.Sequential(*[layer for a, b in downs for layer in (nn.Conv3d(a, b, 3, padding=1, bias=False), nn.MaxPool3d(2), nn.BatchNorm3d(b), nn.LeakyReLU(0.2))],
+            self.down = nn.Sequential(*[layer for a, b in downs for layer in (*halving(a, b), nn.BatchNorm3d(b), nn.LeakyReLU(0.2))],
                                       nn.Flatten(), *block(512, 9600))
             self.mean, self.log_variance = nn.Linear(512, LATENT), nn.Linear(512, LATENT)
 
@@ -104,12 +109,12 @@ def torch_networks():
     return Encoder(), Decoder()
 
 
-def torch_part(what: str, channels_last: bool) -> dict:
+def torch_part(what: str, channels_last: bool, fused: bool) -> dict:
     "One measurement of the peer."
     import torch
 
     torch.set_num_threads(THREADS)
-    encoder, decoder = torch_networks()
+    encoder, decoder = torch_networks(fused)
     batch = 2 * BATCH if what.startswith("memory") else 32 if what == "encode" else BATCH
     volumes = torch.from_numpy(np.moveaxis(brains(batch), -1, 1).copy())
     if channels_last:
@@ -162,12 +167,13 @@ def openvino_part(eight_bits: bool) -> dict:
     "Encoding by an engine made for inference, in 32 bits or quantised after training."
     import tempfile
 
+    from msvae_nbdev.fast import fuse
     from msvae_nbdev.int8 import load_openvino
     from msvae_nbdev.networks import build_encoder
 
     (openvino, nncf), volumes = load_openvino(), brains(32)
     with tempfile.TemporaryDirectory() as folder:
-        build_encoder(LATENT).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
+        fuse(build_encoder(LATENT)).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
         network = openvino.Core().read_model(f"{folder}/encoder.xml")
         network.reshape([len(volumes), *volumes.shape[1:]])
         if eight_bits:
@@ -177,8 +183,8 @@ def openvino_part(eight_bits: bool) -> dict:
         return {"seconds_per_scan": seconds(lambda: encode(volumes)[0].sum()) / len(volumes)}
 
 
-MEASUREMENTS = [("keras", "matmul"), ("keras", "vae"), ("torch", "vae"), ("torch-channels-last", "vae"), ("keras", "introvae"), ("torch", "introvae"),
-                ("torch-channels-last", "introvae"), ("keras", "input"), ("keras", "encode"), ("torch", "encode"), ("openvino", "encode"), ("openvino-int8", "encode"),
+MEASUREMENTS = [("keras", "matmul"), ("keras", "vae"), ("torch", "vae"), ("torch-channels-last", "vae"), ("torch-fused", "vae"), ("keras", "introvae"), ("torch", "introvae"),
+                ("torch-channels-last", "introvae"), ("torch-fused", "introvae"), ("keras", "input"), ("keras", "encode"), ("torch", "encode"), ("openvino", "encode"), ("openvino-int8", "encode"),
                 ("keras", "memory-vae"), ("keras", "memory-introvae"), ("keras", "matmul")]
 
 
@@ -211,7 +217,7 @@ if __name__ == "__main__":
         if peer.startswith("openvino"):
             print(json.dumps(openvino_part(peer.endswith("int8"))))
         else:
-            print(json.dumps(keras_part(what) if peer == "keras" else torch_part(what, peer.endswith("last"))))
+            print(json.dumps(keras_part(what) if peer == "keras" else torch_part(what, peer != "torch", peer == "torch-fused")))
     else:
         for _ in range(asked.rounds):
             add_round(asked.threads)

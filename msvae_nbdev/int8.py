@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 
 from .core import MsvaeError
+from .fast import fuse
 from .networks import keras
 
 # %% ../nbs/09c_int8.ipynb #b49a4a8c
@@ -73,9 +74,7 @@ def quantise(
     openvino, nncf = load_openvino()
     core, batches = openvino.Core(), [batch for batch, _ in whole_batches(volumes, batch_size)]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        plain = type(encoder).from_config(encoder.get_config()) # without what `quicken` did to it
-        plain.set_weights(encoder.get_weights())
-        plain.export(f"{folder}/encoder.xml", format="openvino", verbose=False)
+        fuse(encoder).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
         network = core.read_model(f"{folder}/encoder.xml")
         network.reshape(batches[0].shape)
         network = nncf.quantize(network, nncf.Dataset(batches), preset=nncf.QuantizationPreset.MIXED, subset_size=len(batches))

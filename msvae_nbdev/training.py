@@ -541,9 +541,7 @@ def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: Pr
     rows, held_out = (np.flatnonzero(split.split == part) for part in ("train", "validation"))
     if config["objective"] == "vae":
         settle(*plain, training_batches(prepared.volumes, rows, min(config["batch_size"], len(rows)), config["seed"], epochs, epochs + 1, config["flip"], config["intensity"]), config["seed"])
-    scans = ordered_batches(prepared.volumes, rows)
-    scans = scans.concatenate(scans.map(lambda volumes: volumes[:, ::-1])) if config["flip"] else scans
-    weights, share = fit_linear(*plain, scans, ordered_batches(prepared.volumes, held_out))
+    weights, share = fit_linear(*plain, ordered_batches(prepared.volumes, rows), ordered_batches(prepared.volumes, held_out))
     plain[1] = add_linear(plain[1], share * weights) if share else plain[1]
     for network in plain:
         with atomic_path(run / f"{network.name}.keras") as temporary:
