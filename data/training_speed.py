@@ -79,9 +79,7 @@ def torch_networks(fused: bool):
         return [nn.Linear(inputs, 512, bias=False), nn.BatchNorm1d(512, momentum=0.1), nn.LeakyReLU(0.2), nn.Dropout(0.05)]
 
     def halving(inputs, count):
-        if fused and inputs > 1:
-            return [nn.Conv3d(inputs, count, 4, 2, 1, bias=False)]
-        return [nn.Conv3d(inputs, count, 3, padding=1, bias=False), nn.AvgPool3d(2) if inputs > 1 else nn.MaxPool3d(2)]
+        return [nn.Conv3d(inputs, count, 4, 2, 1, bias=False)] if fused else [nn.Conv3d(inputs, count, 3, padding=1, bias=False), nn.AvgPool3d(2)]
 
     class Decoder(nn.Module):
         def __init__(self):

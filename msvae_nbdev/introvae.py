@@ -143,7 +143,7 @@ class IntroVAE(Introspective):
         decoder: keras.Model, # latent -> volumes
         margin: float | None = None, # m, nats; None: `margin_factor` times the KL of real scans at the end of the warm-up
         margin_factor: float = 2.0, # used where no margin is given
-        negative_weight: float = 1.0, # w_neg, of the hinges
+        negative_weight: float = 2.0, # w_neg, of the hinges
         **kwargs, # reconstruction_weight, kl_weight, seed
     ):
         super().__init__(encoder, decoder, **kwargs)
