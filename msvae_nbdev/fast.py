@@ -158,12 +158,13 @@ def fuse(
     encoder: keras.Model,
 ) -> keras.Model: # for the same numbers; not for training
     "An encoder whose poolings are part of the convolutions before them."
-    pooled = [layer for layer, following in zip(encoder.layers, encoder.layers[1:]) if is_pooled(layer, following)]
+    pairs = [pair for pair in zip(encoder.layers, encoder.layers[1:]) if is_pooled(*pair)]
+    pooled, poolings = zip(*pairs) if pairs else ((), ())
 
     def counterpart(layer):
         if layer in pooled:
             return keras.layers.Conv3D(layer.filters, 4, strides=2, padding="same", use_bias=False, name=layer.name)
-        if isinstance(layer, keras.layers.AveragePooling3D):
+        if layer in poolings:
             return keras.layers.Identity(name=layer.name)
         return type(layer).from_config(layer.get_config())
 

@@ -77,7 +77,7 @@ def quantise(
         fuse(encoder).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
         network = core.read_model(f"{folder}/encoder.xml")
         network.reshape(batches[0].shape)
-        network = nncf.quantize(network, nncf.Dataset(batches), preset=nncf.QuantizationPreset.MIXED, subset_size=len(batches))
+        network = nncf.quantize(network, nncf.Dataset(batches), preset=nncf.QuantizationPreset.MIXED, subset_size=len(batches), fast_bias_correction=False)
     settings = {"INFERENCE_NUM_THREADS": joblib.cpu_count(), "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(network, "CPU", settings)
     exact = np.concatenate([np.asarray(encoder(batch, training=False)[0])[:count] for batch, count in whole_batches(volumes, batch_size)])
