@@ -17,7 +17,7 @@ OBJECTIVES = ("vae", "introvae", "softintrovae")
 PLAN = {f"{objective}-{latent_dim}-{seed}": {"objective": objective, "latent_dim": latent_dim, "seed": seed}
         for seed in range(3) for latent_dim in (32, 256) for objective in OBJECTIVES}
 KEPT = Path(__file__).parent / "training"
-QUALITY = {"test": ("mse", "ssim", "sharpness_ratio", "detail_correlation", "resolution_mm", "artefact"), "samples": ("sharpness_ratio", "diversity")}
+QUALITY = {"test": ("mse", "ssim", "sharpness_ratio", "detail_correlation", "resolution_mm", "artefact"), "samples": ("sharpness_ratio", "diversity", "artefact", "frechet")}
 
 
 def summary(run, quality: dict) -> dict:
