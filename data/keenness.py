@@ -20,7 +20,7 @@ TABLE = KEPT / "keenness.csv"
 
 
 class Keen(IntroVAE):
-    "The KL of decoded images weighs `keenness` times as much in the decoder's step; the encoder's is as it was."
+    "The KL of decoded images weighs `keenness` times as much in the decoder's step; the hinges weigh 1 in the encoder's."
 
     def __init__(self, encoder, decoder, keenness, **kwargs):
         super().__init__(encoder, decoder, negative_weight=1 / keenness, **kwargs)

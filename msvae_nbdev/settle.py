@@ -15,7 +15,7 @@ from .vae import step_noise
 def settle(
     encoder: keras.Model, # volumes -> [mean, log variance]; its running statistics are changed
     decoder: keras.Model, # latent -> volumes; likewise
-    batches, # of volumes, as in training
+    batches, # of volumes (n, d, h, w, 1) in [0, 1], as in training
     seed: int = 0, # of the noise on the codes
 ) -> None:
     "Let the running statistics of batch normalisation be the means over these batches, while the weights rest."
@@ -40,8 +40,8 @@ def settle(
 def fit_linear(
     encoder: keras.Model, # volumes -> [mean, log variance]
     decoder: keras.Model, # latent -> volumes in [0, 1]
-    batches, # of volumes to fit to
-    held_out, # batches of volumes of other patients
+    batches, # of volumes (n, d, h, w, 1) in [0, 1] to fit to
+    held_out, # the same of other patients; may be empty
 ) -> tuple: # (weights (1 + latent_dim, voxels), constant first; the share of them that holds for the others, 0 to 1)
     "Least squares from codes to what the decoder gets wrong."
     @tf.function(reduce_retracing=True)

@@ -35,7 +35,7 @@ from .introvae import IntroVAE, SoftIntroVAE, describe_game
 from .networks import add_linear, build_decoder, build_encoder, keras, tf
 from .settle import fit_linear, settle
 from .space import SHAPE
-from .vae import VAE, step_noise
+from .vae import VAE
 from .volumes import PreparedDataset, open_prepared
 
 # %% ../nbs/10_training.ipynb #151353cc
