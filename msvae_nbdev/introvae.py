@@ -12,7 +12,7 @@ from fastcore.basics import patch
 
 from .core import MsvaeError
 from .networks import keras, tf
-from .vae import Autoencoder, kl_divergence, squared_error, step_noise
+from .vae import Autoencoder, kl_divergence, squared_error
 
 # %% ../nbs/09_introvae.ipynb #1f3a0eb0
 class Introspective(Autoencoder):
@@ -33,6 +33,11 @@ class Introspective(Autoencoder):
         self.kl_weight = kl_weight
         self.playing = False
         self.kl_level = self.add_weight(name="kl_level", shape=(), initializer="zeros", trainable=False, aggregation="mean")
+
+    @property
+    def price_of_a_nat(self):
+        "In squared error."
+        return self.kl_weight / self.reconstruction_weight
 
     def vae_loss(self, reconstruction, kl):
         "The part of the encoder's loss that the warm-up and the game have in common."
@@ -122,7 +127,7 @@ def judge(self: Introspective, images):
 def test_step(self: Introspective, volumes):
     "The four numbers without dropout; scans are reconstructed from their latent mean, samples are the same at every epoch."
     mean, log_variance = self.encoder(volumes, training=False)
-    prior = step_noise(tf.shape(mean), self.seed, 0, stream=2)
+    prior = self.noise(mean, stream=2, step=0)
     images = self.decoder(tf.concat([mean, prior], 0), training=False)
     reconstruction = squared_error(volumes, tf.split(images, 2)[0])
     kl_real = kl_divergence(mean, log_variance)

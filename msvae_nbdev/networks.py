@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'BOTTLENECK', 'DENSE_UNITS', 'DROPOUT', 'MOMENTUM', 'SLOPE', 'PAPER_MODELS', 'quiet_stderr',
-           'build_encoder', 'build_decoder', 'add_linear', 'multiply_adds', 'layer_table', 'stages', 'network_figure']
+           'build_encoder', 'build_decoder', 'add_linear', 'begin_linear', 'multiply_adds', 'layer_table', 'stages',
+           'network_figure']
 
 # %% ../nbs/07_networks.ipynb #0938afb8
 import contextlib
@@ -44,6 +45,7 @@ import plotly.graph_objects as go
 from keras import layers
 
 from . import figures # registers the template
+from .components import LinearOptimum
 from .core import MsvaeError
 from .space import SHAPE
 
@@ -117,16 +119,39 @@ def build_decoder(
 
 # %% ../nbs/07_networks.ipynb #0a4e5591
 def add_linear(
-    decoder: keras.Model, # latent -> volumes in [0, 1]
-    weights: np.ndarray, # (1 + latent_dim, voxels), the constant first
-) -> keras.Model: # likewise; its layers are those of `decoder` and four more
-    "The decoder with a linear way from the code to each voxel beside it."
-    shape = decoder.output.shape[1:]
-    way = layers.Dense(math.prod(shape), dtype="float32", name="linear")
-    added = layers.Add(dtype="float32", name="both")([decoder.output, layers.Reshape(shape, name="voxels")(way(decoder.input))])
-    both = keras.Model(decoder.input, layers.ReLU(max_value=1.0, dtype="float32", name="cut")(added), name=decoder.name)
-    way.set_weights([weights[1:], weights[0]])
+    network: keras.Model, # an encoder, or a decoder
+    weights: np.ndarray | None = None, # (1 + inputs, outputs), the constant first; None: zeros
+) -> keras.Model: # likewise, with the layers of `network` and a few more
+    "The network with a linear way beside it; where it has one, the weights are added to that."
+    if "linear" in (layer.name for layer in network.layers):
+        way = network.get_layer("linear")
+        way.set_weights([way.kernel + weights[1:], way.bias + weights[0]])
+        return network
+    shape, *others = [output.shape[1:] for output in network.outputs]
+    way = layers.Dense(math.prod(shape), dtype="float32", trainable=False, name="linear")
+    if others:
+        told = way(layers.Flatten(dtype="float32", name="voxels")(network.input))
+        outputs = [layers.Add(dtype="float32", name="code")([network.outputs[0], told]), network.outputs[1]]
+    else:
+        told = layers.Reshape(shape, dtype="float32", name="voxels")(way(network.input))
+        outputs = layers.ReLU(max_value=1.0, dtype="float32", name="cut")(layers.Add(dtype="float32", name="both")([network.output, told]))
+    both = keras.Model(network.input, outputs, name=network.name)
+    way.set_weights([np.zeros(way.kernel.shape), np.zeros(way.bias.shape)] if weights is None else [weights[1:], weights[0]])
     return both
+
+
+def begin_linear(
+    encoder: keras.Model, # as built, with a linear way
+    decoder: keras.Model, # likewise
+    optimum: LinearOptimum, # of the training scans
+) -> None:
+    "Let the linear ways be the best linear autoencoder, and the ways beside them say nothing yet."
+    add_linear(encoder, optimum.reading)
+    add_linear(decoder, optimum.drawing)
+    mean, log_variance = encoder.get_layer("mean"), encoder.get_layer("log_variance")
+    mean.kernel.assign(0.01 * mean.kernel)
+    log_variance.bias.assign(np.log(optimum.variances))
+
 
 # %% ../nbs/07_networks.ipynb #5fb308a7
 def multiply_adds(
@@ -157,8 +182,8 @@ def stages(
     for layer in model.layers:
         shape, name = tuple(layer.output.shape[1:]), type(layer).__name__
         name = {"InputLayer": "", "BatchNormalization": "normalise", "LeakyReLU": "rectify", "AveragePooling3D": "pool", "EinsumDense": "template", "Reshape": "", "Flatten": "",
-                "Conv3D": "convolve 3", "Conv3DTranspose": "up 4/2", "Activation": "sigmoid", "Add": "both", "ReLU": "cut"}.get(name, name.lower())
-        if layer.name in ("mean", "log_variance"):
+                "Conv3D": "convolve 3", "Conv3DTranspose": "up 4/2", "Activation": "sigmoid", "ReLU": "cut"}.get(name, name.lower())
+        if layer.name in ("mean", "log_variance", "linear", "code", "both"):
             name = layer.name.replace("_", " ")
         if not found or found[-1][0] != shape:
             found.append((shape, []))

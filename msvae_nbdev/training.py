@@ -6,8 +6,9 @@
 __all__ = ['DOUBTFUL_EPOCHS', 'CURVES_CAPTION', 'CURVE_COLORS', 'GAME_RATE', 'OBJECTIVES', 'N_CALIBRATION', 'training_batches',
            'ordered_batches', 'augment', 'save_arrays', 'save_state', 'load_state', 'doubt', 'mean_image', 'Recorder',
            'write_history', 'curves_figure', 'patience_used_up', 'rate_schedule', 'compute_policy', 'default_strategy',
-           'is_chief', 'dtype_policy', 'make_model', 'check_config', 'check_same', 'use_cores', 'train', 'is_finished',
-           'phases', 'tensorboard_callback', 'Run', 'load_network', 'load_run', 'label_split', 'encode']
+           'is_chief', 'dtype_policy', 'build_networks', 'make_model', 'check_config', 'check_same', 'use_cores',
+           'train', 'is_finished', 'phases', 'tensorboard_callback', 'Run', 'load_network', 'load_run', 'label_split',
+           'encode']
 
 # %% ../nbs/10_training.ipynb #360bc670
 import contextlib
@@ -27,12 +28,13 @@ import plotly.graph_objects as go
 from fastcore.basics import patch
 
 from .cohort import split_patients
+from .components import Components, linear_optimum, principal_components
 from .core import MsvaeError, atomic_path, provenance, read_json, read_tsv, write_json, write_tsv
 from .fast import Adam, quicken
 from .figures import save_figure
 from .int8 import quantise
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
-from .networks import add_linear, build_decoder, build_encoder, keras, tf
+from .networks import add_linear, begin_linear, build_decoder, build_encoder, keras, tf
 from .settle import fit_linear, settle
 from .space import SHAPE
 from .vae import VAE
@@ -366,16 +368,25 @@ def dtype_policy(
         keras.config.set_dtype_policy(before)
 
 
+def build_networks(
+    config: dict, # as in config.json
+    template: np.ndarray | None = None, # (40, 48, 40, 1), the mean training scan
+) -> list: # encoder, decoder; linear ways, where wanted, say nothing
+    "The two networks of a run, untrained."
+    pair = build_encoder(config["latent_dim"]), build_decoder(config["latent_dim"], template=template)
+    return [quicken(add_linear(network) if config["linear"] else network) for network in pair]
+
+
 def make_model(
     config: dict, # as in config.json
     template: np.ndarray | None, # (40, 48, 40, 1), the mean training scan
     steps_per_epoch: int,
+    components: Components | None = None, # of the training scans, for the linear ways to begin with
 ) -> keras.Model: # compiled
     "The networks, the objective and the optimizer of a run."
     keras.utils.set_random_seed(config["seed"])
     with dtype_policy(compute_policy(config["precision"])):
-        encoder, decoder = build_encoder(config["latent_dim"]), build_decoder(config["latent_dim"], template=template)
-    encoder, decoder = quicken(encoder), quicken(decoder)
+        encoder, decoder = build_networks(config, template)
     options = dict(config["options"])
     if config["objective"] == "vae":
         options["warmup_steps"] = config["warmup_epochs"] * steps_per_epoch
@@ -384,6 +395,8 @@ def make_model(
     except (TypeError, ValueError) as error:
         options = ", ".join(config["options"]) or "none"
         raise MsvaeError(f"{config['objective']} does not take these options ({options}): {error}") from error
+    if components is not None:
+        begin_linear(encoder, decoder, linear_optimum(components, config["latent_dim"], max(model.price_of_a_nat / 2, 1e-3)))
     model.compile(optimizer=Adam(rate_schedule(config, steps_per_epoch)))
     model.optimizer.build(model.trainable_variables if config["objective"] == "vae" else encoder.trainable_variables)
     return model
@@ -443,6 +456,7 @@ def train(
     deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
     flip: bool = True, # augmentation: mirror half of the scans, left to right
     intensity: float = 0.0, # augmentation: standard deviation of the logarithm of a factor on the intensities
+    linear: bool = True, # linear ways beside the convolutions; False: the networks of the paper alone
     patience: int | None = None, # vae: stop after so many epochs without a better validation loss
     precision: str = "auto", # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
     tensorboard: bool = False, # also write events for TensorBoard, to the run's folder of that name
@@ -459,7 +473,7 @@ def train(
         warmup_epochs = 0 if objective == "vae" else max(1, epochs // 2)
     config = {"objective": objective, "latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
               "warmup_epochs": warmup_epochs, "test": test, "validation": validation, "seed": seed, "include_suspect": include_suspect,
-              "deterministic": deterministic, "flip": flip, "intensity": intensity, "patience": patience, "precision": precision,
+              "deterministic": deterministic, "flip": flip, "intensity": intensity, "linear": linear, "patience": patience, "precision": precision,
               "options": options, "data_hash": prepared.data_hash, "prepared": str(prepared.path.resolve())}
     check_config(config, run)
     split = prepared.table[["participant_id", "session_id", "diagnosis", "path"]].assign(
@@ -494,7 +508,9 @@ def _fit(prepared: PreparedDataset, split: pd.DataFrame, run: Path, config: dict
     plan = config | {"batch_size": min(config["batch_size"], len(train_rows))}
     steps = len(train_rows) // plan["batch_size"]
     template, blank = mean_image(prepared.volumes, train_rows)
-    model, state = make_model(config, template, steps), run / "checkpoints" / "last.npz"
+    state = run / "checkpoints" / "last.npz"
+    begun = state.exists() or not config["linear"]
+    model = make_model(config, template, steps, None if begun else principal_components(prepared.volumes, train_rows, config["latent_dim"], config["flip"], config["seed"]))
     history = load_state(model, state)["history"] if state.exists() else []
     chief = is_chief(tf.distribute.get_strategy())
     verbose = (1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose
@@ -535,7 +551,7 @@ def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: Pr
     best, epochs = run / "checkpoints" / "best.npz", config["epochs"]
     if config["objective"] == "vae" and best.exists():
         kept = load_state(model, best, networks_only=True)["epoch"]
-    plain = [quicken(build(config["latent_dim"])) for build in (build_encoder, build_decoder)]
+    plain = build_networks(config)
     for network, trained in zip(plain, (model.encoder, model.decoder)):
         network.set_weights(trained.get_weights())
     rows, held_out = (np.flatnonzero(split.split == part) for part in ("train", "validation"))

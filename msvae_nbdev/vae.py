@@ -74,11 +74,11 @@ class Autoencoder(keras.Model):
         shape = (1,) if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy) else () # Keras averages over workers along an axis
         return {name: tf.reshape(self.trackers[name].result(), shape) for name in values}
 
-    def noise(self, like, stream=0):
-        "Standard normal noise for this device's share of the batch: the same numbers however many devices share it."
+    def noise(self, like, stream=0, step=None):
+        "Standard normal noise for this device's share of the batch at this step, or a given one: the same numbers however many devices share it."
         context = tf.distribute.get_replica_context()
         count, devices = tf.shape(like)[0], context.num_replicas_in_sync
-        noise = step_noise((count * devices, like.shape[-1]), self.seed, self.step, stream)
+        noise = step_noise((count * devices, like.shape[-1]), self.seed, self.step if step is None else step, stream)
         return noise if devices == 1 else noise[context.replica_id_in_sync_group * count:][:count]
 
 # %% ../nbs/08_vae.ipynb #acf637d4
@@ -96,6 +96,11 @@ class VAE(Autoencoder):
         super().__init__(encoder, decoder, **kwargs)
         self.beta = beta
         self.warmup_steps = warmup_steps
+
+    @property
+    def price_of_a_nat(self):
+        "In squared error."
+        return self.beta
 
     def current_beta(self):
         "Beta at this step of the warm-up."
