@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from msvae_nbdev.core import MsvaeError, atomic_path, read_json
+from msvae_nbdev.core import MsvaeError, atomic_path, read_json, read_tsv
+from msvae_nbdev.measures import patient_interval
 from msvae_nbdev.phantom import simulate
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import train
@@ -30,6 +31,17 @@ def summary(run, quality: dict) -> dict:
     return {"epochs": len(run.history), "linear_share": round(share, 3), "minutes": round(run.history.seconds.sum() / 60, 1), **last, **scores, **baselines, **quality["n"]}
 
 
+def gain(path: Path, peer: Path) -> dict:
+    "How much more detail the reconstructions of a run hold than those of another with the same patients: mean difference and 95 % interval by patient."
+    ours, theirs = (read_tsv(run / "quality_scans.tsv") for run in (path, peer))
+    differences = {"sharpness": ours.sharpness_ratio - theirs.sharpness_ratio, "detail": ours.detail_correlation - theirs.detail_correlation}
+    found = {}
+    for name, difference in differences.items():
+        low, high = patient_interval(difference, ours.participant_id.to_numpy())
+        found |= {f"{name}_gain": difference.mean(), f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
 def rows() -> list:
     "What is there."
     return pd.read_csv(KEPT / "objectives.csv").to_dict("records") if (KEPT / "objectives.csv").exists() else []
@@ -51,7 +63,8 @@ def one(folder: Path, row: dict) -> None:
     except MsvaeError as error: # diverged or collapsed: that is a result
         keep(row | {"failure": str(error).split(" (")[0]}, path / "history.csv" if (path / "history.csv").exists() else None)
         return
-    keep(row | summary(run, evaluate_run(run)), path / "history.csv")
+    peer = folder / "vae-{latent_dim}-{seed}".format(**row)
+    keep(row | summary(run, evaluate_run(run)) | (gain(path, peer) if (peer / "quality.json").exists() else {}), path / "history.csv")
 
 
 if __name__ == "__main__":

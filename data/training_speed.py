@@ -43,7 +43,7 @@ def peak_mb() -> float:
 def keras_part(what: str) -> dict:
     "One measurement of this package."
     from msvae_nbdev.fast import quicken
-    from msvae_nbdev.networks import build_encoder, tf
+    from msvae_nbdev.networks import add_linear, build_encoder, tf
     from msvae_nbdev.training import make_model, training_batches
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
@@ -57,11 +57,11 @@ def keras_part(what: str) -> dict:
         batches = iter(training_batches(volumes, np.arange(320), BATCH, 0, 0, 4))
         return {"seconds_per_scan": seconds(lambda: next(batches), 40) / BATCH}
     if what == "encode":
-        encoder, volumes = quicken(build_encoder(LATENT)), brains(256)
+        encoder, volumes = quicken(add_linear(build_encoder(LATENT))), brains(256)
         code = tf.function(lambda chunk: encoder(chunk, training=False)[0])
         return {"seconds_per_scan": seconds(lambda: [code(volumes[start:start + 32]).numpy() for start in range(0, 256, 32)], 5, 1) / 256}
     objective, batch = what.removeprefix("memory-"), 2 * BATCH if what.startswith("memory") else BATCH
-    config = {"objective": objective, "latent_dim": LATENT, "seed": 0, "epochs": 10, "warmup_epochs": 0, "learning_rate": 2e-4, "precision": "float32",
+    config = {"objective": objective, "latent_dim": LATENT, "seed": 0, "epochs": 10, "warmup_epochs": 0, "learning_rate": 2e-4, "precision": "float32", "linear": True,
               "options": {} if objective == "vae" else {"margin": 100.0}}
     model = make_model(config | {"warmup_epochs": 1}, brains(1)[0], 100)
     if objective != "vae":
@@ -76,7 +76,7 @@ def torch_networks(fused: bool):
     from torch import nn
 
     def block(size, inputs):
-        return [nn.Linear(inputs, 512, bias=False), nn.BatchNorm1d(512, momentum=0.1), nn.LeakyReLU(0.2), nn.Dropout(0.05)]
+        return [nn.Linear(inputs, 512, bias=False), nn.BatchNorm1d(512, momentum=0.1), nn.LeakyReLU(0.2), nn.Dropout(0.3)]
 
     def halving(inputs, count):
         return [nn.Conv3d(inputs, count, 4, 2, 1, bias=False)] if fused else [nn.Conv3d(inputs, count, 3, padding=1, bias=False), nn.AvgPool3d(2)]
@@ -87,10 +87,12 @@ def torch_networks(fused: bool):
             self.dense = nn.Sequential(*block(512, LATENT), nn.Linear(512, 9600, bias=False), nn.Unflatten(1, (64, 5, 6, 5)))
             ups = [(64, 32), (32, 16), (16, 1)]
             self.up = nn.Sequential(*[layer for a, b in ups for layer in (nn.BatchNorm3d(a), nn.LeakyReLU(0.2), nn.ConvTranspose3d(a, b, 4, 2, 1, bias=False))])
+            self.linear = nn.Linear(LATENT, 76800).requires_grad_(False)
             self.scale, self.template = nn.Parameter(torch.tensor(0.2)), nn.Parameter(torch.zeros(1, 1, 40, 48, 40))
 
         def forward(self, latent):
-            return torch.sigmoid(self.scale * self.up(self.dense(latent)) + self.template)
+            image = torch.sigmoid(self.scale * self.up(self.dense(latent)) + self.template)
+            return torch.clamp(image + self.linear(latent).view(-1, 1, 40, 48, 40), 0, 1)
 
     class Encoder(nn.Module):
         def __init__(self):
@@ -99,10 +101,11 @@ def torch_networks(fused: bool):
             self.down = nn.Sequential(*[layer for a, b in downs for layer in (*halving(a, b), nn.BatchNorm3d(b), nn.LeakyReLU(0.2))],
                                       nn.Flatten(), *block(512, 9600))
             self.mean, self.log_variance = nn.Linear(512, LATENT), nn.Linear(512, LATENT)
+            self.linear = nn.Linear(76800, LATENT).requires_grad_(False)
 
         def forward(self, volumes):
             hidden = self.down(volumes)
-            return self.mean(hidden), self.log_variance(hidden)
+            return self.mean(hidden) + self.linear(volumes.flatten(1)), self.log_variance(hidden)
 
     return Encoder(), Decoder()
 
@@ -121,18 +124,19 @@ def torch_part(what: str, channels_last: bool, fused: bool) -> dict:
     kl = lambda code: 0.5 * (code[0] ** 2 + code[1].exp() - 1 - code[1]).sum(1).mean()
     draw = lambda code: code[0] + (0.5 * code[1]).exp() * torch.randn_like(code[0])
     error = lambda images: ((volumes - images) ** 2).sum((1, 2, 3, 4)).mean()
-    optimizers = [torch.optim.Adam(network.parameters(), 2e-4) for network in (encoder, decoder)]
+    learnt = {network: [parameter for parameter in network.parameters() if parameter.requires_grad] for network in (encoder, decoder)}
+    optimizers = [torch.optim.Adam(learnt[network], 2e-4) for network in (encoder, decoder)]
 
     def move(optimizer, network, gradients):
-        for parameter, gradient in zip(network.parameters(), gradients):
+        for parameter, gradient in zip(learnt[network], gradients):
             parameter.grad = gradient
         optimizer.step()
 
     def vae_step():
         code = encoder(volumes)
         loss = error(decoder(draw(code))) + kl(code)
-        gradients = torch.autograd.grad(loss, [*encoder.parameters(), *decoder.parameters()])
-        count = len(list(encoder.parameters()))
+        gradients = torch.autograd.grad(loss, [*learnt[encoder], *learnt[decoder]])
+        count = len(learnt[encoder])
         move(optimizers[0], encoder, gradients[:count])
         move(optimizers[1], decoder, gradients[count:])
         return loss.item()
@@ -144,12 +148,12 @@ def torch_part(what: str, channels_last: bool, fused: bool) -> dict:
         judged = encoder(images.detach())
         hinges = sum(torch.relu(100.0 - kl([part[half] for part in judged])) for half in (slice(batch), slice(batch, None)))
         loss = reconstruction + kl(code) + 0.5 * hinges
-        move(optimizers[0], encoder, torch.autograd.grad(loss, list(encoder.parameters()), retain_graph=True))
+        move(optimizers[0], encoder, torch.autograd.grad(loss, learnt[encoder], retain_graph=True))
         shown = images.detach().requires_grad_()
         judged = encoder(shown)
         verdict = 0.5 * sum(kl([part[half] for part in judged]) for half in (slice(batch), slice(batch, None)))
         ends = torch.autograd.grad(verdict, shown)[0]
-        move(optimizers[1], decoder, torch.autograd.grad([reconstruction, images], list(decoder.parameters()), [torch.tensor(1.0), ends]))
+        move(optimizers[1], decoder, torch.autograd.grad([reconstruction, images], learnt[decoder], [torch.tensor(1.0), ends]))
         return loss.item()
 
     if what == "encode":
@@ -167,11 +171,11 @@ def openvino_part(eight_bits: bool) -> dict:
 
     from msvae_nbdev.fast import fuse
     from msvae_nbdev.int8 import load_openvino
-    from msvae_nbdev.networks import build_encoder
+    from msvae_nbdev.networks import add_linear, build_encoder
 
     (openvino, nncf), volumes = load_openvino(), brains(32)
     with tempfile.TemporaryDirectory() as folder:
-        fuse(build_encoder(LATENT)).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
+        fuse(add_linear(build_encoder(LATENT))).export(f"{folder}/encoder.xml", format="openvino", verbose=False)
         network = openvino.Core().read_model(f"{folder}/encoder.xml")
         network.reshape([len(volumes), *volumes.shape[1:]])
         if eight_bits:

@@ -25,7 +25,7 @@ class Introspective(Autoencoder):
         encoder: keras.Model, # volumes -> [mean, log variance]
         decoder: keras.Model, # latent -> volumes
         reconstruction_weight: float = 1.0, # w_rec, of the squared error summed over voxels
-        kl_weight: float = 1.0, # w_kl, of the KL in nats
+        kl_weight: float = 0.25, # w_kl, of the KL in nats
         **kwargs, # seed
     ):
         super().__init__(encoder, decoder, **kwargs)
@@ -148,7 +148,7 @@ class IntroVAE(Introspective):
         decoder: keras.Model, # latent -> volumes
         margin: float | None = None, # m, nats; None: `margin_factor` times the KL of real scans at the end of the warm-up
         margin_factor: float = 2.0, # used where no margin is given
-        negative_weight: float = 2.0, # w_neg, of the hinges
+        negative_weight: float = 1.25, # w_neg, of the hinges
         **kwargs, # reconstruction_weight, kl_weight, seed
     ):
         super().__init__(encoder, decoder, **kwargs)
@@ -187,7 +187,7 @@ class SoftIntroVAE(Introspective):
         encoder: keras.Model, # volumes -> [mean, log variance]
         decoder: keras.Model, # latent -> volumes
         beta_rec: float = 1.0, # weight of the squared error
-        beta_kl: float = 1.0, # weight of the KL
+        beta_kl: float = 0.25, # weight of the KL
         beta_neg: float | None = None, # weight of the KL inside the exponential; None: from the KL at the end of the warm-up
         margin_factor: float = 2.0, # used where no beta_neg is given
         **kwargs, # seed
@@ -205,15 +205,15 @@ class SoftIntroVAE(Introspective):
         "Where decoded images come to rest, nats."
         if self.beta_neg is None:
             return self.margin_factor * self.kl_level
-        return math.log(self.beta_neg / 2) / (2 * self.scale * self.beta_neg)
+        return math.log(self.beta_neg / (2 * self.kl_weight)) / (2 * self.scale * self.beta_neg)
 
     def current_beta_neg(self):
-        "beta_neg, given or such that ln(beta_neg / 2) = 2 s beta_neg m, by fixed-point iteration."
+        "beta_neg, given or such that ln(beta_neg / (2 beta_kl)) = 2 s beta_neg m, by fixed-point iteration."
         if self.beta_neg is not None:
             return self.beta_neg
         rate = tf.constant(0.1)
         for _ in range(20):
-            rate = tf.math.log(rate / (4 * self.scale)) / (self.margin_factor * self.kl_level)
+            rate = tf.math.log(rate / (4 * self.scale * self.kl_weight)) / (self.margin_factor * self.kl_level)
         return rate / (2 * self.scale)
 
     def reject(self, images):

@@ -34,7 +34,7 @@ from .fast import Adam, quicken
 from .figures import save_figure
 from .int8 import quantise
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
-from .networks import add_linear, begin_linear, build_decoder, build_encoder, keras, tf
+from .networks import LINEAR_DROPOUT, add_linear, begin_linear, build_decoder, build_encoder, keras, tf
 from .settle import fit_linear, settle
 from .space import SHAPE
 from .vae import VAE
@@ -308,7 +308,7 @@ def patience_used_up(
     return bool(patience) and len(losses) > patience and len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 # %% ../nbs/10_training.ipynb #9aafb0ae
-GAME_RATE = 2e-4
+GAME_RATE = 1e-4
 
 
 def rate_schedule(
@@ -373,7 +373,8 @@ def build_networks(
     template: np.ndarray | None = None, # (40, 48, 40, 1), the mean training scan
 ) -> list: # encoder, decoder; linear ways, where wanted, say nothing
     "The two networks of a run, untrained."
-    pair = build_encoder(config["latent_dim"]), build_decoder(config["latent_dim"], template=template)
+    dropout = LINEAR_DROPOUT if config["linear"] else None
+    pair = build_encoder(config["latent_dim"], dropout=dropout), build_decoder(config["latent_dim"], template=template, dropout=dropout)
     return [quicken(add_linear(network) if config["linear"] else network) for network in pair]
 
 
