@@ -44,7 +44,7 @@ def measure(run) -> list:
 
 if __name__ == "__main__":
     run = load_run(sys.argv[1])
-    rows = [{"run": run.path.name, "latent_dim": run.latent_dim, "train_scans": int((run.split.split == "train").sum()), **row} for row in measure(run)]
+    rows = [{"run": run.path.name, "linear": run.config.get("linear", False), "latent_dim": run.latent_dim, "train_scans": int((run.split.split == "train").sum()), **row} for row in measure(run)]
     before = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
     with atomic_path(TABLE) as temporary:
         pd.concat([before, pd.DataFrame(rows)]).to_csv(temporary, index=False)

@@ -9,7 +9,7 @@ import pandas as pd
 from msvae_nbdev.core import atomic_path
 from msvae_nbdev.fast import Adam
 from msvae_nbdev.introvae import IntroVAE
-from msvae_nbdev.networks import add_linear, keras, tf
+from msvae_nbdev.networks import add_linear, tf
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.settle import fit_linear
 from msvae_nbdev.training import load_run, ordered_batches, training_batches
@@ -20,11 +20,12 @@ TABLE = KEPT / "keenness.csv"
 
 
 class Keen(IntroVAE):
-    "The KL of decoded images weighs `keenness` times as much in the decoder's step; the hinges weigh 1 in the encoder's."
+    "The KL of decoded images weighs `keenness` times as much in the decoder's step, and as usual in the encoder's."
 
     def __init__(self, encoder, decoder, keenness, **kwargs):
-        super().__init__(encoder, decoder, negative_weight=1 / keenness, **kwargs)
+        super().__init__(encoder, decoder, **kwargs)
         self.keenness = keenness
+        self.negative_weight /= keenness
 
     def judge(self, images):
         return [kl + (self.keenness - 1) * (kl - tf.stop_gradient(kl)) for kl in super().judge(images)]
@@ -37,8 +38,7 @@ def go_on(source: Path, path: Path, keenness: float) -> dict:
     run, prepared = load_run(path), load_run(source).prepared
     train, held = (np.flatnonzero(run.split.split == part) for part in ("train", "validation"))
     level = run.history.kl_real.iloc[run.config["warmup_epochs"] - 1]
-    decoder = keras.Model(run.decoder.input, run.decoder.get_layer("intensity").output, name="decoder") # the linear way is fitted anew at the end
-    model = Keen(run.encoder, decoder, keenness, margin=2 * level, seed=SEED)
+    model = Keen(run.encoder, run.decoder, keenness, margin=2 * level, seed=SEED)
     model.compile(Adam(RATE))
     model.begin_game()
     for epoch in range(EPOCHS):
@@ -47,8 +47,8 @@ def go_on(source: Path, path: Path, keenness: float) -> dict:
         model.fit(training_batches(prepared.volumes, train, run.config["batch_size"], SEED, epoch, epoch + 1, run.config["flip"]), verbose=2)
     scores = model.evaluate(ordered_batches(prepared.volumes, held), verbose=0, return_dict=True)
     run.encoder.save(path / "encoder.keras")
-    weights, share = fit_linear(run.encoder, decoder, ordered_batches(prepared.volumes, train), ordered_batches(prepared.volumes, held))
-    (add_linear(decoder, share * weights) if share else decoder).save(path / "decoder.keras")
+    weights, share = fit_linear(run.encoder, run.decoder, ordered_batches(prepared.volumes, train), ordered_batches(prepared.volumes, held))
+    add_linear(run.decoder, share * weights).save(path / "decoder.keras")
     run = load_run(path)
     return summary(run, evaluate_run(run)) | {"keenness": keenness, "epochs": EPOCHS} | {f"val_{name}": value for name, value in scores.items()}
 
