@@ -27,8 +27,8 @@ class Keen(IntroVAE):
         self.keenness = keenness
         self.negative_weight /= keenness
 
-    def judge(self, images):
-        return [kl + (self.keenness - 1) * (kl - tf.stop_gradient(kl)) for kl in super().judge(images)]
+    def judge(self, images, training=False):
+        return [kl + (self.keenness - 1) * (kl - tf.stop_gradient(kl)) for kl in super().judge(images, training)]
 
 
 def go_on(source: Path, path: Path, keenness: float) -> dict:

@@ -58,6 +58,9 @@ def begin_game(self: Introspective):
     "From the next `fit` on, play. `MsvaeError` where the game's strength is neither given nor measured."
     if self.strength() is None and not float(keras.ops.convert_to_numpy(self.kl_level)) > 0:
         raise MsvaeError("without a warm-up there is no KL to measure: give a margin (in nats) or a beta_neg, or some warm-up epochs")
+    for layer in [*self.encoder.layers, *self.decoder.layers]:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False # from now on its running statistics, and nothing learnt
     self.playing = True
     self.train_function = None # to be traced anew
 
@@ -99,9 +102,9 @@ def game_step(self: Introspective, volumes):
     "One step of the encoder, then one of the decoder against the updated encoder."
     share = 1.0 / tf.distribute.get_replica_context().num_replicas_in_sync
     with tf.GradientTape(persistent=True) as tape:
-        mean, log_variance = self.encoder(volumes, training=False)
+        mean, log_variance = self.encoder(volumes, training=True)
         kl_real = tf.reduce_mean(kl_divergence(mean, log_variance))
-        images = self.decoder(tf.concat(self.draw(mean, log_variance), 0), training=False)
+        images = self.decoder(tf.concat(self.draw(mean, log_variance), 0), training=True)
         reconstruction = tf.reduce_mean(squared_error(volumes, tf.split(images, 2)[0]))
         loss = self.vae_loss(reconstruction, kl_real)
         rejection, kl_reconstruction, kl_sample = self.reject(tf.stop_gradient(images))
@@ -109,7 +112,7 @@ def game_step(self: Introspective, volumes):
     self.optimizer.apply(tape.gradient(encoder_loss, self.encoder.trainable_variables), self.encoder.trainable_variables)
     with tf.GradientTape() as judging:
         judging.watch(images)
-        verdict = share * 0.5 * self.kl_weight * tf.add_n(self.judge(images))
+        verdict = share * 0.5 * self.kl_weight * tf.add_n(self.judge(images, training=True))
     ends = [tf.constant(share * self.reconstruction_weight), judging.gradient(verdict, images)]
     gradients = tape.gradient([reconstruction, images], self.decoder.trainable_variables, output_gradients=ends)
     self.decoder_optimizer.apply(gradients, self.decoder.trainable_variables)
@@ -117,9 +120,9 @@ def game_step(self: Introspective, volumes):
 
 # %% ../nbs/09_introvae.ipynb #354078d0
 @patch
-def judge(self: Introspective, images):
+def judge(self: Introspective, images, training=False):
     "Mean KL of reconstructions and of samples, as the encoder codes them now."
-    kl = kl_divergence(*self.encoder(images, training=False))
+    kl = kl_divergence(*self.encoder(images, training=training))
     return [tf.reduce_mean(half) for half in tf.split(kl, 2)]
 
 
@@ -172,7 +175,7 @@ class IntroVAE(Introspective):
 
     def reject(self, images):
         "The hinges on the batch means: what the encoder still lacks to push decoded images out to the margin."
-        kls = self.judge(images)
+        kls = self.judge(images, training=True)
         return 0.5 * self.kl_weight * self.negative_weight * tf.reduce_sum(self.hinges(kls)), *kls
 
 # %% ../nbs/09_introvae.ipynb #583192c7
@@ -218,10 +221,10 @@ class SoftIntroVAE(Introspective):
 
     def reject(self, images):
         "A quarter of the mean exponentials, times 1/s; what was decoded is encoded and decoded once more."
-        mean, log_variance = self.encoder(images, training=False)
+        mean, log_variance = self.encoder(images, training=True)
         kl = kl_divergence(mean, log_variance)
         latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean, stream=3)
-        error = squared_error(images, self.decoder(latent, training=False))
+        error = squared_error(images, self.decoder(latent, training=True))
         soft = tf.exp(-2.0 * self.scale * (self.reconstruction_weight * error + self.current_beta_neg() * kl))
         kls = [tf.reduce_mean(half) for half in tf.split(kl, 2)]
         return 0.25 / self.scale * tf.add_n([tf.reduce_mean(half) for half in tf.split(soft, 2)]), *kls
