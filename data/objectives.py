@@ -4,8 +4,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from msvae_nbdev.components import principal_components
 from msvae_nbdev.core import MsvaeError, atomic_path, read_json, read_tsv
 from msvae_nbdev.measures import patient_interval
 from msvae_nbdev.phantom import simulate
@@ -21,11 +23,21 @@ KEPT = Path(__file__).parent / "training"
 QUALITY = {"test": ("mse", "ssim", "sharpness_ratio", "detail_correlation", "resolution_mm", "artefact"), "samples": ("sharpness_ratio", "diversity", "artefact", "frechet")}
 
 
+def mirrored_pca_mse(run) -> float:
+    "Test error of a PCA of the training scans and their mirror images: what linear ways begin with, for codes of no price."
+    (train, _), (test, _) = run.scans("train"), run.scans("test")
+    mean, directions, _ = principal_components(train, np.arange(len(train)), run.latent_dim, mirrored=True, seed=run.config["seed"])
+    away = (test - mean).reshape(len(test), -1)
+    rebuilt = np.clip(mean + (away @ directions.T @ directions).reshape(test.shape), 0, 1)
+    return float(np.square(rebuilt - test).mean(dtype=np.float64))
+
+
 def summary(run, quality: dict) -> dict:
     "One row of objectives.csv: the last epoch's validation numbers and the held-out patients' quality."
     last = run.history.iloc[-1].filter(like="val_").round(3)
     scores = {f"{part}_{name}": quality.get(part, {}).get(name) for part, names in QUALITY.items() for name in names}
     baselines = {f"{name}_mse": quality["baseline"][name]["mse"] for name in ("pca", "mean")}
+    baselines["mirrored_pca_mse"] = mirrored_pca_mse(run)
     baselines |= dict(zip(("low", "high"), quality["baseline"]["pca"]["mse_difference_interval"]))
     share = read_json(run.path / "provenance.json")["linear_share"]
     return {"epochs": len(run.history), "linear_share": round(share, 3), "minutes": round(run.history.seconds.sum() / 60, 1), **last, **scores, **baselines, **quality["n"]}
