@@ -28,6 +28,6 @@ if __name__ == "__main__":
         objective, latent_dim, seed = name.split("-")
         settings = {"objective": objective, "latent_dim": int(latent_dim), "seed": int(seed), "epochs": 12}
         run = train(folder / "prepared", folder / name, verbose=2, **settings)
-        row = {"run": name, "flip": True, "beta": 1.0, "settled": True, "pooling": "mean", "linear": True, **settings, **summary(run, evaluate_run(run))}
+        row = {"run": name, "flip": True, "beta": 1.0, "settled": True, "pooling": "mean", "linear": run.config["linear"], **settings, **summary(run, evaluate_run(run))}
         with atomic_path(TABLE) as temporary:
             pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)

@@ -34,7 +34,7 @@ from .fast import Adam, quicken
 from .figures import save_figure
 from .int8 import quantise
 from .introvae import IntroVAE, SoftIntroVAE, describe_game
-from .networks import LINEAR_DROPOUT, add_linear, begin_linear, build_decoder, build_encoder, keras, tf
+from .networks import LINEAR_DROPOUT, LINEAR_FROM, add_linear, begin_linear, build_decoder, build_encoder, keras, tf
 from .settle import fit_linear, settle
 from .space import SHAPE
 from .vae import VAE
@@ -457,7 +457,7 @@ def train(
     deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
     flip: bool = True, # augmentation: mirror half of the scans, left to right
     intensity: float = 0.0, # augmentation: standard deviation of the logarithm of a factor on the intensities
-    linear: bool = True, # linear ways beside the convolutions; False: the networks of the paper alone
+    linear: bool | None = None, # linear ways beside the convolutions, or the networks of the paper alone; None: ways for codes of 16 numbers or more
     patience: int | None = None, # vae: stop after so many epochs without a better validation loss
     precision: str = "auto", # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
     tensorboard: bool = False, # also write events for TensorBoard, to the run's folder of that name
@@ -472,6 +472,8 @@ def train(
     prepared = prepared if isinstance(prepared, PreparedDataset) else open_prepared(prepared, include_suspect)
     if warmup_epochs is None:
         warmup_epochs = 0 if objective == "vae" else max(1, epochs // 2)
+    if linear is None:
+        linear = latent_dim >= LINEAR_FROM
     config = {"objective": objective, "latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
               "warmup_epochs": warmup_epochs, "test": test, "validation": validation, "seed": seed, "include_suspect": include_suspect,
               "deterministic": deterministic, "flip": flip, "intensity": intensity, "linear": linear, "patience": patience, "precision": precision,
