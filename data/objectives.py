@@ -76,7 +76,8 @@ def one(folder: Path, row: dict) -> None:
         keep(row | {"failure": str(error).split(" (")[0]}, path / "history.csv" if (path / "history.csv").exists() else None)
         return
     peer = folder / "vae-{latent_dim}-{seed}".format(**row)
-    keep(row | summary(run, evaluate_run(run)) | (gain(path, peer) if (peer / "quality.json").exists() else {}), path / "history.csv")
+    beside = row["objective"] != "vae" and (peer / "quality.json").exists()
+    keep(row | summary(run, evaluate_run(run)) | (gain(path, peer) if beside else {}), path / "history.csv")
 
 
 if __name__ == "__main__":
