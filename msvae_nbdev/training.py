@@ -367,7 +367,7 @@ def dtype_policy(
     finally:
         keras.config.set_dtype_policy(before)
 
-
+# %% ../nbs/10_training.ipynb #27f2dd29
 def build_networks(
     config: dict, # as in config.json
     template: np.ndarray | None = None, # (40, 48, 40, 1), the mean training scan
