@@ -105,7 +105,7 @@ def train(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
     flip: Annotated[bool, typer.Option(help="Augmentation: mirror half of the scans, left to right.")] = True,
     intensity: Annotated[float, typer.Option(min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05.")] = 0.0,
-    linear: Annotated[Optional[bool], typer.Option(help="Linear ways beside the convolutions, or the networks of the paper alone; default: ways for 16 dimensions or more.")] = None,
+    linear: Annotated[Optional[bool], typer.Option(help="Linear ways beside the convolutions (sharper; codes are then nearly those of a PCA), or the networks of the paper alone; default: ways for 16 dimensions or more.")] = None,
     patience: Annotated[Optional[int], typer.Option(min=1, help="For a vae: stop after so many epochs without a better validation loss; default: never.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it.")] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, to RUN/tensorboard.")] = False,

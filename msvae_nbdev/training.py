@@ -457,7 +457,7 @@ def train(
     deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
     flip: bool = True, # augmentation: mirror half of the scans, left to right
     intensity: float = 0.0, # augmentation: standard deviation of the logarithm of a factor on the intensities
-    linear: bool | None = None, # linear ways beside the convolutions, or the networks of the paper alone; None: ways for codes of 16 numbers or more
+    linear: bool | None = None, # linear ways beside the convolutions (codes are then nearly those of a PCA), or the networks of the paper alone; None: ways for codes of 16 numbers or more
     patience: int | None = None, # vae: stop after so many epochs without a better validation loss
     precision: str = "auto", # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
     tensorboard: bool = False, # also write events for TensorBoard, to the run's folder of that name

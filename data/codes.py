@@ -1,0 +1,41 @@
+"""How linear are the codes of runs, and what can be told from them? `python data/codes.py RUN ...` adds rows to data/training/codes.csv: how each latent dimension of the test scans correlates with its linear part (runs with linear ways), and LDA's balanced accuracy on test patients."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msvae_nbdev.core import atomic_path
+from msvae_nbdev.latent import classify_run
+from msvae_nbdev.training import encode, load_run
+
+TABLE = Path(__file__).parent / "training" / "codes.csv"
+
+
+def linearity(run) -> dict:
+    "Correlation of the code with its linear part, dimension by dimension, and the share of its variance that comes from the convolutions."
+    volumes, _ = run.scans("test")
+    way, codes = run.encoder.get_layer("linear"), run.encode(volumes)
+    told = volumes.reshape(len(volumes), -1) @ np.asarray(way.kernel) + np.asarray(way.bias)
+    correlations = [np.corrcoef(told[:, number], codes[:, number])[0, 1] for number in range(codes.shape[1])]
+    return {"median_correlation": np.median(correlations), "least_correlation": min(correlations), "curved_share": (codes - told).var(0).sum() / codes.var(0).sum()}
+
+
+def measure(path: str) -> dict:
+    "One row."
+    run = load_run(path)
+    encode(run)
+    found = classify_run(run.path)
+    row = {"run": run.path.name, "objective": run.config["objective"], "latent_dim": run.latent_dim, "seed": run.config["seed"], "linear": run.config["linear"],
+           "test_scans": int((run.split.split == "test").sum())}
+    for name, part in (("five", found), ("merged", found["merged"])):
+        low, high = part["balanced_accuracy_interval"]
+        row |= {f"{name}_accuracy": part["balanced_accuracy"], f"{name}_low": low, f"{name}_high": high}
+    return row | (linearity(run) if run.config["linear"] else {})
+
+
+if __name__ == "__main__":
+    rows = [measure(path) for path in sys.argv[1:]]
+    before = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
+    with atomic_path(TABLE) as temporary:
+        pd.concat([before, pd.DataFrame(rows)]).to_csv(temporary, index=False)
