@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAPS', 'REST', 'PAIR_TAPS', 'SPREAD', 'HALVING', 'interleave', 'double_grid', 'convolve_and_pool', 'widen',
-           'halve_scan', 'normalise', 'scale_and_shift', 'quick_way', 'is_pooled', 'quicken', 'fuse', 'Adam']
+           'halve_scan', 'normalise', 'scale_and_shift', 'draw', 'draw_volumes', 'add_and_cut', 'quick_way',
+           'is_pooled', 'is_cut', 'quicken', 'fuse', 'Adam']
 
 # %% ../nbs/09b_fast.ipynb #dbba3297
 import functools
@@ -107,18 +108,60 @@ def scale_and_shift(
     return inputs * tf.convert_to_tensor(layer.kernel)[0, 0] + tf.convert_to_tensor(layer.bias)
 
 
+# %% ../nbs/09b_fast.ipynb #5ca1e012
+@tf.custom_gradient
+def draw(
+    codes, # (n, k)
+    kernel, # (k, voxels), many more voxels than k
+): # (n, voxels)
+    "Codes times kernel, of which the gradient of the codes is quick, too."
+    def backwards(upstream):
+        return tf.einsum("nv,kv->nk", upstream, kernel), tf.matmul(codes, upstream, transpose_a=True)
+
+    return tf.matmul(codes, kernel), backwards
+
+
+def draw_volumes(
+    layer: keras.layers.Dense, # from codes to voxels, without activation
+    codes, # (n, k)
+    training: bool = False, # as in Keras; makes no difference
+): # (n, voxels)
+    "What such a layer does, quick in both directions."
+    return draw(codes, tf.convert_to_tensor(layer.kernel)) + tf.convert_to_tensor(layer.bias)
+
+
+# %% ../nbs/09b_fast.ipynb #5ca1e014
+@tf.custom_gradient
+def add_and_cut(
+    volumes, # of any shape
+    others, # of the same shape
+): # of the same shape, in [0, 1]
+    "The sum, cut off at 0 and 1."
+    shown = tf.minimum(tf.nn.relu(volumes + others), 1.0)
+
+    def backwards(upstream):
+        passed = tf.raw_ops.ReluGrad(gradients=upstream, features=shown - shown * shown)
+        return passed, passed
+
+    return shown, backwards
+
+
 # %% ../nbs/09b_fast.ipynb #479de646
 def quick_way(
     layer: keras.layers.Layer, # of a built network
     following: keras.layers.Layer | None = None, # the layer that takes its output
 ): # a function to compute the layer with, or None where the usual way is as good
-    "The faster way for this layer on a processor; of a convolution before a pooling, the way to do both."
+    "The faster way for this layer on a processor; of a convolution before a pooling, or a sum before a cut, the way to do both."
     if layer.compute_dtype != "float32":
         return None
     if isinstance(layer, keras.layers.BatchNormalization):
         return functools.partial(normalise, layer) if len(layer.input.shape) == 5 and not layer.synchronized else None
     if isinstance(layer, keras.layers.EinsumDense):
         return functools.partial(scale_and_shift, layer) if layer.kernel.shape == (1, 1) else None
+    if isinstance(layer, keras.layers.Dense):
+        return functools.partial(draw_volumes, layer) if layer.name == "linear" and layer.output.shape[-1] > layer.input.shape[-1] else None
+    if isinstance(layer, keras.layers.Add):
+        return (lambda inputs: add_and_cut(*inputs)) if is_cut(layer, following) else None
     if not isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) or layer.padding != "same" or layer.use_bias:
         return None
     if isinstance(layer, keras.layers.Conv3DTranspose):
@@ -141,6 +184,16 @@ def is_pooled(
     return settings == ((3, 3, 3), (1, 1, 1), "same", False, (2, 2, 2), (2, 2, 2)) and not any(side % 2 for side in layer.output.shape[1:-1])
 
 
+def is_cut(
+    layer: keras.layers.Layer, # of a built network
+    following: keras.layers.Layer | None, # the layer after it
+) -> bool: # so that one operation can do both
+    "Is this a sum of two volumes that is cut off at 0 and 1?"
+    if not isinstance(layer, keras.layers.Add) or not isinstance(following, keras.layers.ReLU) or following.input is not layer.output:
+        return False
+    return len(layer.input) == 2 and (following.max_value, following.threshold, following.negative_slope) == (1, 0, 0)
+
+
 def quicken(
     network: keras.Model, # an encoder or a decoder, layer after layer; changed in place
 ) -> keras.Model: # the same
@@ -149,7 +202,7 @@ def quicken(
         for layer, following in zip(network.layers, [*network.layers[1:], None]):
             if way := quick_way(layer, following):
                 layer.call = way
-                if is_pooled(layer, following):
+                if is_pooled(layer, following) or is_cut(layer, following):
                     following.call = tf.identity # it is done
     return network
 
