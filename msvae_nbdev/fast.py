@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAPS', 'REST', 'PAIR_TAPS', 'SPREAD', 'HALVING', 'interleave', 'double_grid', 'convolve_and_pool', 'widen',
-           'halve_scan', 'normalise', 'scale_and_shift', 'draw', 'draw_volumes', 'add_and_cut', 'quick_way',
-           'is_pooled', 'is_cut', 'quicken', 'fuse', 'Adam']
+           'halve_scan', 'normalise', 'scale_and_shift', 'spread', 'spread_out', 'add_and_cut', 'quick_way',
+           'is_pooled', 'is_spreading', 'is_cut', 'quicken', 'fuse', 'Adam']
 
 # %% ../nbs/09b_fast.ipynb #dbba3297
 import functools
@@ -110,24 +110,25 @@ def scale_and_shift(
 
 # %% ../nbs/09b_fast.ipynb #5ca1e012
 @tf.custom_gradient
-def draw(
-    codes, # (n, k)
-    kernel, # (k, voxels), many more voxels than k
-): # (n, voxels)
-    "Codes times kernel, of which the gradient of the codes is quick, too."
+def spread(
+    few, # (n, k)
+    kernel, # (k, v), v many more than k
+): # (n, v)
+    "The product, of which the gradient of the first factor is quick, too."
     def backwards(upstream):
-        return tf.einsum("nv,kv->nk", upstream, kernel), tf.matmul(codes, upstream, transpose_a=True)
+        return tf.einsum("nv,kv->nk", upstream, kernel), tf.matmul(few, upstream, transpose_a=True)
 
-    return tf.matmul(codes, kernel), backwards
+    return tf.matmul(few, kernel), backwards
 
 
-def draw_volumes(
-    layer: keras.layers.Dense, # from codes to voxels, without activation
-    codes, # (n, k)
+def spread_out(
+    layer: keras.layers.Dense, # without activation
+    few, # (n, k)
     training: bool = False, # as in Keras; makes no difference
-): # (n, voxels)
+): # (n, v)
     "What such a layer does, quick in both directions."
-    return draw(codes, tf.convert_to_tensor(layer.kernel)) + tf.convert_to_tensor(layer.bias)
+    many = spread(few, tf.convert_to_tensor(layer.kernel))
+    return many + tf.convert_to_tensor(layer.bias) if layer.use_bias else many
 
 
 # %% ../nbs/09b_fast.ipynb #5ca1e014
@@ -159,7 +160,7 @@ def quick_way(
     if isinstance(layer, keras.layers.EinsumDense):
         return functools.partial(scale_and_shift, layer) if layer.kernel.shape == (1, 1) else None
     if isinstance(layer, keras.layers.Dense):
-        return functools.partial(draw_volumes, layer) if layer.name == "linear" and layer.output.shape[-1] > layer.input.shape[-1] else None
+        return functools.partial(spread_out, layer) if is_spreading(layer) else None
     if isinstance(layer, keras.layers.Add):
         return (lambda inputs: add_and_cut(*inputs)) if is_cut(layer, following) else None
     if not isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) or layer.padding != "same" or layer.use_bias:
@@ -182,6 +183,14 @@ def is_pooled(
         return False
     settings = (layer.kernel.shape[:3], layer.strides, layer.padding, layer.use_bias, following.pool_size, following.strides)
     return settings == ((3, 3, 3), (1, 1, 1), "same", False, (2, 2, 2), (2, 2, 2)) and not any(side % 2 for side in layer.output.shape[1:-1])
+
+
+def is_spreading(
+    layer: keras.layers.Dense, # of a built network
+) -> bool: # so that the way back counts
+    "Does this layer make ten times as many numbers of those it gets, with a hundred thousand weights or more, and nothing else?"
+    few, many = layer.kernel.shape
+    return len(layer.input.shape) == 2 and many > 10 * few and few * many > 1e5 and layer.activation is keras.activations.linear
 
 
 def is_cut(
