@@ -22,11 +22,13 @@ def share(epoch: int) -> float:
 
 
 class Fading(training.Recorder):
-    "Lets the linear ways of `networks` fade."
+    "Lets the linear ways of `networks` fade; the best epoch is looked for among those without."
     networks = ("encoder",)
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
+        if epoch >= GONE:
+            self.best = min((row["val_loss"] for row in self.history[GONE:]), default=np.inf)
         if 0 < epoch <= GONE:
             for name in self.networks:
                 way = getattr(self.model, name).get_layer("linear")
