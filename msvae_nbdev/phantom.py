@@ -1054,12 +1054,15 @@ def simulate(
     out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
     settings = {"scale": scale, "seed": seed, "bias": bias, "disease": disease, "variation": variation}
     _write_description(out, settings, prepared)
-    write = write_prepared if prepared else write_raw
-    jobs = [delayed(write)(row, out, seed, disease, variation) for row in plan.to_dict("records")]
+    write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
+    rows = plan.to_dict("records")
+    there = [Path(f"{str(_paths(out, row)[0]).removesuffix('_FLAIR')}{suffix}.json").exists() for row in rows]
+    order = np.argsort(there, kind="stable") # what is there comes last: a worker that grows much after its first job would be taken for leaking, and replaced
+    jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
     workers = min(workers or os.cpu_count(), len(jobs))
     try:
         done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))))
+        truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))), index=order).sort_index()
     finally:
         get_reusable_executor().shutdown() # joblib would keep the workers, and their memory, for minutes
     people = plan.drop_duplicates("participant_id")[["participant_id", "diagnosis", "age", "sex"]]
