@@ -108,15 +108,17 @@ def html_table(
     rows: list, # rows of texts or numbers; the first cell of each is its head
     note: str = "", # below the table
 ) -> str:
-    "A table; None and NaN become a dash."
-    head = "".join(f"<th scope='col'>{escape(str(text))}</th>" for text in header)
-    def cell(tag, value):
-        long = " class='text'" if isinstance(value, str) and len(value) > LONG else ""
-        return f"<{tag}{long}>{show(value)}</{tag.split()[0]}>"
+    "A table; None and NaN become a dash. Columns with long texts are broken into lines."
+    prose = [any(isinstance(row[place], str) and len(row[place]) > LONG for row in rows) for place in range(len(header))]
 
-    body = "".join("<tr>" + "".join(cell("td" if place else "th scope='row'", value) for place, value in enumerate(row)) + "</tr>" for row in rows)
+    def line(values, first, others):
+        tags = [first if place == 0 else others for place in range(len(values))]
+        return "<tr>" + "".join(f"<{tag}{' class=text' if wide else ''}>{value}</{tag.split()[0]}>" for tag, wide, value in zip(tags, prose, values)) + "</tr>"
+
+    head = line([escape(str(text)) for text in header], "th scope='col'", "th scope='col'")
+    body = "".join(line([show(value) for value in row], "th scope='row'", "td") for row in rows)
     note = f"<p class='note'>{escape(note)}</p>" if note else ""
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
+    return f"<div class='scroll'><table><thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
 
 
 def show(
