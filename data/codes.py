@@ -1,10 +1,11 @@
-"""How linear are the codes of runs, and what can be told from them? `python data/codes.py RUN ...` adds rows to data/training/codes.csv: how each latent dimension of the test scans correlates with its linear part (runs with linear ways), and LDA's balanced accuracy on test patients."""
+"""How linear are the codes of runs, and what can be told from them? `python data/codes.py RUN ...` adds rows to data/training/codes.csv: how each latent dimension of the test scans correlates with its linear part (runs with linear ways), how much of the codes is linear in the scans' principal components, and LDA's balanced accuracy on test patients."""
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from msvae_nbdev.components import principal_components
 from msvae_nbdev.core import atomic_path
 from msvae_nbdev.latent import classify_run
 from msvae_nbdev.training import encode, load_run
@@ -21,6 +22,16 @@ def linearity(run) -> dict:
     return {"median_correlation": np.median(correlations), "least_correlation": min(correlations), "curved_share": (codes - told).var(0).sum() / codes.var(0).sum()}
 
 
+def explained(run, count: int) -> float:
+    "Share of the variance of the test scans' codes that a linear map from the scans' first components gives, components and map found on training scans."
+    (train, _), (test, _) = run.scans("train"), run.scans("test")
+    found = principal_components(train, np.arange(len(train)), count, mirrored=run.config["flip"], seed=run.config["seed"])
+    scores = [np.c_[np.ones(len(scans)), (scans - found.mean).reshape(len(scans), -1) @ found.directions.T] for scans in (train, test)]
+    codes = run.encode(test)
+    rest = codes - scores[1] @ np.linalg.lstsq(scores[0], run.encode(train), rcond=None)[0]
+    return float(1 - rest.var(0).sum() / codes.var(0).sum())
+
+
 def measure(path: str) -> dict:
     "One row."
     run = load_run(path)
@@ -31,6 +42,7 @@ def measure(path: str) -> dict:
     for name, part in (("five", found), ("merged", found["merged"])):
         low, high = part["balanced_accuracy_interval"]
         row |= {f"{name}_accuracy": part["balanced_accuracy"], f"{name}_low": low, f"{name}_high": high}
+    row |= {f"explained_{times}": explained(run, times * run.latent_dim) for times in (1, 2) if times * run.latent_dim <= 128}
     return row | (linearity(run) if run.config["linear"] else {})
 
 
