@@ -13,12 +13,17 @@ from msvae_nbdev.training import encode, load_run
 TABLE = Path(__file__).parent / "training" / "codes.csv"
 
 
+def compare(run, linear) -> tuple: # codes, what the linear ways say of them, correlation of each dimension
+    "The codes of a run's test scans beside what the linear ways of another run, of the same seed and size, say of these scans."
+    volumes, _ = run.scans("test")
+    way, codes = linear.encoder.get_layer("linear"), run.encode(volumes)
+    told = volumes.reshape(len(volumes), -1) @ np.asarray(way.kernel) + np.asarray(way.bias)
+    return codes, told, [np.corrcoef(told[:, number], codes[:, number])[0, 1] for number in range(codes.shape[1])]
+
+
 def linearity(run) -> dict:
     "Correlation of the code with its linear part, dimension by dimension, and the share of its variance that comes from the convolutions."
-    volumes, _ = run.scans("test")
-    way, codes = run.encoder.get_layer("linear"), run.encode(volumes)
-    told = volumes.reshape(len(volumes), -1) @ np.asarray(way.kernel) + np.asarray(way.bias)
-    correlations = [np.corrcoef(told[:, number], codes[:, number])[0, 1] for number in range(codes.shape[1])]
+    codes, told, correlations = compare(run, run)
     return {"median_correlation": np.median(correlations), "least_correlation": min(correlations), "curved_share": (codes - told).var(0).sum() / codes.var(0).sum()}
 
 

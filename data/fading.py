@@ -9,6 +9,7 @@ from msvae_nbdev import training
 from msvae_nbdev.core import atomic_path, read_json
 from msvae_nbdev.quality import evaluate_run
 
+from codes import compare
 from objectives import EPOCHS, PLAN
 
 TABLE = Path(__file__).parent / "training" / "fading.csv"
@@ -35,25 +36,17 @@ class Fading(training.Recorder):
                 way.set_weights([weights * share(epoch) / share(epoch - 1) for weights in way.get_weights()])
 
 
-def likeness(run, peer) -> dict:
-    "Correlation, dimension by dimension, of the codes of the test scans with what the linear ways of `peer`, of the same seed and size, say of them."
-    volumes, _ = run.scans("test")
-    way, codes = peer.encoder.get_layer("linear"), run.encode(volumes)
-    told = volumes.reshape(len(volumes), -1) @ np.asarray(way.kernel)
-    correlations = [np.corrcoef(told[:, number], codes[:, number])[0, 1] for number in range(codes.shape[1])]
-    return {"median_correlation": np.median(correlations), "least_correlation": min(correlations)}
-
-
 def row(folder: Path, kind: str, name: str) -> dict:
     "Train and score one run."
     run = training.train(folder / "prepared", folder / f"{kind}-faded-{name}", **PLAN[name], epochs=EPOCHS, verbose=2)
     assert not np.any(run.encoder.get_layer("linear").kernel)
     found = read_json(run.path / "quality.json") if (run.path / "quality.json").exists() else evaluate_run(run)
+    _, _, correlations = compare(run, training.load_run(folder / name))
     last, test, pca = run.history.tail(5).mean(), found["test"], found["baseline"]["pca"]
     return {"faded": kind, **PLAN[name], **found["n"], "val_reconstruction": run.history.val_reconstruction.iloc[-1], "test_mse": test["mse"], "pca_mse": pca["mse"],
             "sharpness": test["sharpness_ratio"], "detail_correlation": test["detail_correlation"], "resolution_mm": test["resolution_mm"],
             "kl_samples_over_scans": last.val_kl_sample / last.val_kl_real if "val_kl_sample" in last else np.nan, "samples_frechet": found["samples"]["frechet"],
-            "linear_share": read_json(run.path / "provenance.json")["linear_share"], **likeness(run, training.load_run(folder / name))}
+            "linear_share": read_json(run.path / "provenance.json")["linear_share"], "median_correlation": np.median(correlations), "least_correlation": min(correlations)}
 
 
 if __name__ == "__main__":
