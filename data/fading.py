@@ -57,4 +57,4 @@ if __name__ == "__main__":
         found = row(folder, kind, name)
         before = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
         with atomic_path(TABLE) as temporary:
-            pd.concat([before, pd.DataFrame([found])]).to_csv(temporary, index=False)
+            pd.concat([before, pd.DataFrame([found])]).drop_duplicates(["faded", "objective", "latent_dim", "seed"], keep="last").to_csv(temporary, index=False)
