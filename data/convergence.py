@@ -8,10 +8,10 @@ from msvae_nbdev.core import atomic_path
 from msvae_nbdev.phantom import simulate
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.training import train
-from objectives import KEPT, summary
+from objectives import KEPT, gain, summary
 
 COHORT = {"scale": 1.0, "seed": 21}
-PLAN = [f"vae-{latent_dim}-{seed}" for latent_dim, seed in ((8, 0), (8, 1), (32, 0), (64, 0), (256, 0))]
+PLAN = [*(f"vae-{latent_dim}-{seed}" for latent_dim, seed in ((8, 0), (8, 1), (32, 0), (64, 0), (256, 0))), "introvae-32-0"]
 TABLE = KEPT / "convergence.csv"
 
 
@@ -29,5 +29,7 @@ if __name__ == "__main__":
         settings = {"objective": objective, "latent_dim": int(latent_dim), "seed": int(seed), "epochs": 12}
         run = train(folder / "prepared", folder / name, verbose=2, **settings)
         row = {"run": name, "flip": True, "beta": 1.0, "settled": True, "pooling": "mean", "linear": run.config["linear"], **settings, **summary(run, evaluate_run(run))}
+        peer = folder / f"vae-{latent_dim}-{seed}"
+        row |= gain(run.path, peer) if objective != "vae" and (peer / "quality.json").exists() else {}
         with atomic_path(TABLE) as temporary:
             pd.DataFrame([*rows(), row]).to_csv(temporary, index=False)

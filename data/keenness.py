@@ -13,7 +13,7 @@ from msvae_nbdev.networks import add_linear, tf
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.settle import fit_linear
 from msvae_nbdev.training import load_run, ordered_batches, training_batches
-from objectives import KEPT, summary
+from objectives import KEPT, rows, summary
 
 WEIGHTS, EPOCHS, RATE, SEED = (1, 8, 32), 4, 5e-4, 100
 TABLE = KEPT / "keenness.csv"
@@ -54,8 +54,9 @@ def go_on(source: Path, path: Path, keenness: float) -> dict:
 
 
 if __name__ == "__main__":
-    folder, rows = Path(sys.argv[1]), []
+    folder = Path(sys.argv[1])
+    table = [row | {"val_kl_real": row["val_kl"]} for row in rows() if (row["objective"], row["latent_dim"], row["seed"]) == ("vae", 32, 0)] # what they stand beside
     for keenness in WEIGHTS:
-        rows.append(go_on(folder / "introvae-32-0", folder / f"keen-{keenness}", keenness))
+        table.append(go_on(folder / "introvae-32-0", folder / f"keen-{keenness}", keenness))
         with atomic_path(TABLE) as temporary:
-            pd.DataFrame(rows).drop(columns="minutes").to_csv(temporary, index=False)
+            pd.DataFrame(table).drop(columns=["minutes", "objective", "seed", "val_kl"], errors="ignore").dropna(axis=1, how="all").to_csv(temporary, index=False)
