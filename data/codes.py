@@ -47,7 +47,7 @@ def measure(path: str) -> dict:
     for name, part in (("five", found), ("merged", found["merged"])):
         low, high = part["balanced_accuracy_interval"]
         row |= {f"{name}_accuracy": part["balanced_accuracy"], f"{name}_low": low, f"{name}_high": high}
-    row |= {f"explained_{times}": explained(run, times * run.latent_dim) for times in (1, 2) if times * run.latent_dim <= 128}
+    row |= {f"explained_{times}": explained(run, times * run.latent_dim) for times in (1, 2) if times * run.latent_dim <= 128} # more could be fitted to anything by a few hundred scans
     return row | (linearity(run) if run.config["linear"] else {})
 
 
@@ -55,4 +55,4 @@ if __name__ == "__main__":
     rows = [measure(path) for path in sys.argv[1:]]
     before = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame()
     with atomic_path(TABLE) as temporary:
-        pd.concat([before, pd.DataFrame(rows)]).to_csv(temporary, index=False)
+        pd.concat([before, pd.DataFrame(rows)]).drop_duplicates("run", keep="last").to_csv(temporary, index=False)

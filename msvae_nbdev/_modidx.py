@@ -183,6 +183,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'msvae_nbdev.fast.is_cut': ('fast.html#is_cut', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.is_pooled': ('fast.html#is_pooled', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.is_wide': ('fast.html#is_wide', 'msvae_nbdev/fast.py'),
+                                  'msvae_nbdev.fast.joint_way': ('fast.html#joint_way', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.multiply': ('fast.html#multiply', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.normalise': ('fast.html#normalise', 'msvae_nbdev/fast.py'),
                                   'msvae_nbdev.fast.quick_way': ('fast.html#quick_way', 'msvae_nbdev/fast.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TAPS', 'REST', 'PAIR_TAPS', 'SPREAD', 'HALVING', 'WIDE', 'interleave', 'double_grid', 'convolve_and_pool', 'widen',
            'halve_scan', 'normalise', 'scale_and_shift', 'multiply', 'wide_dense', 'add_and_cut', 'quick_way',
-           'is_pooled', 'is_wide', 'is_cut', 'quicken', 'fuse', 'Adam']
+           'is_wide', 'joint_way', 'is_pooled', 'is_cut', 'quicken', 'fuse', 'Adam']
 
 # %% ../nbs/09b_fast.ipynb #dbba3297
 import functools
@@ -155,26 +155,36 @@ def add_and_cut(
 # %% ../nbs/09b_fast.ipynb #479de646
 def quick_way(
     layer: keras.layers.Layer, # of a built network
-    following: keras.layers.Layer | None = None, # the layer that takes its output
 ): # a function to compute the layer with, or None where the usual way is as good
-    "The faster way for this layer on a processor; of a convolution before a pooling, or a sum before a cut, the way to do both."
-    if layer.compute_dtype != "float32":
-        return None
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return functools.partial(normalise, layer) if len(layer.input.shape) == 5 and not layer.synchronized else None
-    if isinstance(layer, keras.layers.EinsumDense):
-        return functools.partial(scale_and_shift, layer) if layer.kernel.shape == (1, 1) else None
-    if isinstance(layer, keras.layers.Dense):
-        return functools.partial(wide_dense, layer) if is_wide(layer) else None
-    if isinstance(layer, keras.layers.Add):
-        return (lambda inputs: add_and_cut(*inputs)) if is_cut(layer, following) else None
-    if not isinstance(layer, (keras.layers.Conv3D, keras.layers.Conv3DTranspose)) or layer.padding != "same" or layer.use_bias:
-        return None
-    if isinstance(layer, keras.layers.Conv3DTranspose):
-        way = double_grid if (layer.kernel.shape[:4], layer.strides) == ((4, 4, 4, 1), (2, 2, 2)) else None
-    else:
-        way = convolve_and_pool if is_pooled(layer, following) else None
-    return (lambda inputs: way(inputs, tf.convert_to_tensor(layer.kernel))) if way else None
+    "The faster way for this layer on a processor."
+    if isinstance(layer, keras.layers.BatchNormalization) and len(layer.input.shape) == 5 and not layer.synchronized:
+        return functools.partial(normalise, layer)
+    if isinstance(layer, keras.layers.EinsumDense) and layer.kernel.shape == (1, 1):
+        return functools.partial(scale_and_shift, layer)
+    if isinstance(layer, keras.layers.Dense) and is_wide(layer):
+        return functools.partial(wide_dense, layer)
+    if isinstance(layer, keras.layers.Conv3DTranspose) and (layer.kernel.shape[:4], layer.strides, layer.padding, layer.use_bias) == ((4, 4, 4, 1), (2, 2, 2), "same", False):
+        return lambda inputs: double_grid(inputs, tf.convert_to_tensor(layer.kernel))
+    return None
+
+
+def is_wide(
+    layer: keras.layers.Dense, # of a built network
+) -> bool: # so that the way back through it counts
+    "Has this layer many weights, and does it do nothing but multiply by them?"
+    return len(layer.input.shape) == 2 and layer.kernel.shape[0] * layer.kernel.shape[1] > WIDE and layer.activation is keras.activations.linear
+
+# %% ../nbs/09b_fast.ipynb #5ca1e021
+def joint_way(
+    layer: keras.layers.Layer, # of a built network
+    following: keras.layers.Layer | None, # the layer after it
+): # a function to compute both with, or None
+    "The faster way for a convolution and the pooling after it, or a sum and the cut after it, on a processor."
+    if is_pooled(layer, following):
+        return lambda inputs: convolve_and_pool(inputs, tf.convert_to_tensor(layer.kernel))
+    if is_cut(layer, following):
+        return lambda inputs: add_and_cut(*inputs)
+    return None
 
 
 def is_pooled(
@@ -188,13 +198,6 @@ def is_pooled(
     return settings == ((3, 3, 3), (1, 1, 1), "same", False, (2, 2, 2), (2, 2, 2)) and not any(side % 2 for side in layer.output.shape[1:-1])
 
 
-def is_wide(
-    layer: keras.layers.Dense, # of a built network
-) -> bool: # so that the way back through it counts
-    "Has this layer many weights, and does it do nothing but multiply by them?"
-    return len(layer.input.shape) == 2 and layer.kernel.shape[0] * layer.kernel.shape[1] > WIDE and layer.activation is keras.activations.linear
-
-
 def is_cut(
     layer: keras.layers.Layer, # of a built network
     following: keras.layers.Layer | None, # the layer after it
@@ -204,17 +207,20 @@ def is_cut(
         return False
     return len(layer.input) == 2 and (following.max_value, following.threshold, following.negative_slope) == (1, 0, 0)
 
-
+# %% ../nbs/09b_fast.ipynb #5ca1e022
 def quicken(
     network: keras.Model, # an encoder or a decoder, layer after layer; changed in place
 ) -> keras.Model: # the same
     "Let the layers that are slow on a processor compute in a faster way, with the same results. Saved, it is the network it was."
-    if not tf.config.list_physical_devices("GPU"):
-        for layer, following in zip(network.layers, [*network.layers[1:], None]):
-            if way := quick_way(layer, following):
-                layer.call = way
-                if is_pooled(layer, following) or is_cut(layer, following):
-                    following.call = tf.identity # it is done
+    if tf.config.list_physical_devices("GPU"):
+        return network
+    for layer, following in zip(network.layers, [*network.layers[1:], None]):
+        if layer.compute_dtype != "float32":
+            continue
+        if way := joint_way(layer, following):
+            layer.call, following.call = way, tf.identity # the first does what both do
+        elif way := quick_way(layer):
+            layer.call = way
     return network
 
 # %% ../nbs/09b_fast.ipynb #60e151f1

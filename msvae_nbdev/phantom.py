@@ -925,11 +925,11 @@ def _shade_and_noise(picture: np.ndarray, grid: Grid, row: dict, sigma: float, o
 SIDECAR_KEYS = (*ACQUISITION, "protocol")
 
 
-def _paths(out: Path, row: dict) -> tuple:
-    "Stems of the scan and of its truth."
+def _paths(out: Path, row: dict, suffix: str = "_FLAIR") -> tuple:
+    "Stems of the scan and of its truth. Where the scan's .json stands, all of it does."
     who = f"{row['participant_id']}_{row['session_id']}"
     anat = Path(row["participant_id"]) / row["session_id"] / "anat"
-    return out / anat / f"{who}_FLAIR", out / "derivatives" / "truth" / anat / who
+    return out / anat / f"{who}{suffix}", out / "derivatives" / "truth" / anat / who
 
 
 def _save_image(data: np.ndarray, affine: np.ndarray, path: Path, dtype=None) -> None:
@@ -1024,8 +1024,7 @@ def write_prepared(
     variation: float = 1.0,
 ) -> dict: # what is known of the scan: its row of the truth table
     "Simulate one scan straight into the prepared layout, unless it is there."
-    scan, _ = _paths(Path(out), row)
-    stem = str(scan).removesuffix("_FLAIR") + PREPARED_SUFFIX
+    stem, _ = _paths(Path(out), row, PREPARED_SUFFIX)
     if not Path(f"{stem}.json").exists():
         volume, known = simulate_prepared(row, seed, disease, variation)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
@@ -1056,7 +1055,7 @@ def simulate(
     _write_description(out, settings, prepared)
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
     rows = plan.to_dict("records")
-    there = [Path(f"{str(_paths(out, row)[0]).removesuffix('_FLAIR')}{suffix}.json").exists() for row in rows]
+    there = [Path(f"{_paths(out, row, suffix)[0]}.json").exists() for row in rows]
     order = np.argsort(there, kind="stable") # what is there comes last: a worker that grows much after its first job would be taken for leaking, and replaced
     jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
     workers = min(workers or os.cpu_count(), len(jobs))
