@@ -1071,7 +1071,7 @@ def simulate(
         _write_scans(out, plan, truth)
     return truth
 
-
+# %% ../nbs/04_phantom.ipynb #eb5a284c
 def _write_description(out: Path, settings: dict, prepared: bool) -> None:
     "dataset_description.json, or an error where another cohort lies there already."
     path, name = out / "dataset_description.json", "msvae simulate"
