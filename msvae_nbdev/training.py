@@ -15,6 +15,7 @@ import contextlib
 import inspect
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -493,6 +494,7 @@ def train(
             _finish(model, run, config, epochs_done, prepared, split)
         while not is_finished(run): # the other machines wait for the first
             time.sleep(0.5)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True) # three quarters of a run, for what is not done any more
     return load_run(run)
 
 # %% ../nbs/10_training.ipynb #ef535975
