@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALPHA', 'LEAST_OVERLAP', 'LEAST_PATIENTS', 'ISOLATING', 'CELLS', 'RIVALS', 'CAUSES', 'predict_fold', 'accuracy',
            'conditional_labels', 'full_test', 'partial_test', 'class_overlap', 'shares', 'held_out_axes', 'axis_shares',
-           'decide', 'patients_needed', 'what_would_decide', 'survival', 'audit', 'counterfactuals',
+           'half_left', 'decide', 'patients_needed', 'what_would_decide', 'survival', 'audit', 'counterfactuals',
            'counterfactual_figure', 'summarise', 'audit_surrogate', 'rivals_figure', 'shares_figure', 'audit_run']
 
 # %% ../nbs/13_bias.ipynb #769f47f6
@@ -88,25 +88,29 @@ def accuracy(
     inflation: float = 1.0, # of the variance, for the choice of the training set
 ) -> dict: # balanced_accuracy, 95 % interval by patient, chance, effective_patients of the least class
     "Balanced accuracy of held-out scans; None where a class has no weight."
-    weight = np.ones(len(y)) if weight is None else weight
-    right, recalls, variances, effective = probability.argmax(1) == y, [], [], []
+    weight, people = np.ones(len(y)) if weight is None else weight, patient.max() + 1
     present = np.unique(y)
-    for label in present:
-        own = y == label
-        _, code = np.unique(patient[own], return_inverse=True)
-        w, hits = np.bincount(code, weight[own]), np.bincount(code, weight[own] * right[own])
-        total = w.sum()
-        if total <= 1e-9:
-            return {"balanced_accuracy": None, "interval": None, "chance": 1 / len(present), "effective_patients": 0.0,
-                    "reason": "a class has no held-out patient under a protocol that another class was scanned with"}
-        recall, effective = hits.sum() / total, [*effective, total ** 2 / (w ** 2).sum()]
-        typical = (w ** 2).sum() / total
-        centre = (hits.sum() + 2 * typical) / (total + 4 * typical)
-        squares = ((hits - w * centre) ** 2).sum() + 2 * typical ** 2 * (centre ** 2 + (1 - centre) ** 2)
-        recalls, variances = [*recalls, recall], [*variances, squares / (total + 4 * typical) ** 2]
-    value, least = float(np.mean(recalls)), float(min(effective))
-    half = float(stats.t.ppf(0.975, max(least - 1, 1)) * np.sqrt(np.sum(variances) * inflation) / len(present))
+    classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], weight[y == label], people) for label in present]
+    if None in classes:
+        return {"balanced_accuracy": None, "interval": None, "chance": 1 / len(present), "effective_patients": 0.0,
+                "reason": "a class has no held-out patient under a protocol that another class was scanned with"}
+    value, least = float(np.mean([one["recall"] for one in classes])), float(min(one["effective"] for one in classes))
+    variance = sum((one["parts"] ** 2).sum() + one["invisible"] for one in classes) * inflation
+    half = float(stats.t.ppf(0.975, max(least - 1, 1)) * np.sqrt(variance) / len(present))
     return {"balanced_accuracy": value, "interval": [max(0.0, value - half), min(1.0, value + half)], "chance": 1 / len(present), "effective_patients": least}
+
+
+def _recall(right: np.ndarray, patient: np.ndarray, weight: np.ndarray, people: int) -> dict | None:
+    "Of the scans of one class: weighted recall, what each of the patients adds to its error and what four invisible ones do to its variance, and the effective number of patients."
+    w, hits = np.bincount(patient, weight, people), np.bincount(patient, weight * right, people)
+    total = w.sum()
+    if total <= 1e-9:
+        return None
+    typical = (w ** 2).sum() / total
+    enlarged = total + 4 * typical
+    centre = (hits.sum() + 2 * typical) / enlarged
+    return {"recall": hits.sum() / total, "parts": (hits - w * centre) / enlarged, "effective": total ** 2 / (w ** 2).sum(),
+            "invisible": 2 * (typical / enlarged) ** 2 * (centre ** 2 + (1 - centre) ** 2)}
 
 # %% ../nbs/13_bias.ipynb #ff6e0f97
 def conditional_labels(
@@ -273,6 +277,26 @@ def _reading(share: dict) -> str:
         return "nothing"
     return "undecidable" if common > 2 * parts[largest] else largest
 
+# %% ../nbs/13_bias.ipynb #9ae03a51
+def half_left(
+    plain: np.ndarray, # (m, classes) probabilities of held-out scans by the prediction under audit
+    adjusted: np.ndarray, # (m, classes) the same, or by a prediction that the acquisition was taken out of
+    y: np.ndarray, # (m,) the true classes, 0 ... classes - 1
+    patient: np.ndarray, # (m,) of each scan, integer
+    weight: np.ndarray, # (m,) under which class and acquisition are independent
+) -> float: # p-value, one-sided; 1 where a class has no weight
+    "Of: under the weights, the adjusted prediction keeps at least half of the plain one's advantage over chance in balanced accuracy."
+    present, people = np.unique(y), patient.max() + 1
+    advantage, parts = [], []
+    for probability, w in ((plain, np.ones(len(y))), (adjusted, weight)):
+        classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], w[y == label], people) for label in present]
+        if None in classes:
+            return 1.0
+        advantage.append(np.mean([one["recall"] for one in classes]) - 1 / len(present))
+        parts.append(np.mean([one["parts"] for one in classes], 0))
+    error = np.sqrt(((parts[1] - parts[0] / 2) ** 2).sum() + sum(one["invisible"] for one in classes) / len(present) ** 2)
+    return float(stats.t.cdf((advantage[1] - advantage[0] / 2) / error, max(min(one["effective"] for one in classes) - 1, 1)))
+
 # %% ../nbs/13_bias.ipynb #d19e1f03
 ALPHA = 0.01
 LEAST_OVERLAP = 0.1
@@ -280,7 +304,7 @@ LEAST_PATIENTS = 10
 
 
 def decide(
-    facts: dict, # separation_p, association_p, partial_p, full_p, overlap, patients (of the rarest class), and where known lost, agree
+    facts: dict, # separation_p, association_p, partial_p, full_p, overlap, patients (of the rarest class), and where known half_left_p, agree
 ) -> tuple: # ('disease' | 'acquisition' | 'both' | 'undecidable', the reason in plain words)
     "The verdict on one separation, from its tests."
     if facts["patients"] < LEAST_PATIENTS:
@@ -297,8 +321,12 @@ def decide(
     linked = facts["association_p"] < ALPHA and facts["partial_p"] < ALPHA
     if facts["full_p"] < ALPHA:
         return _something_left(facts, linked)
-    if linked and facts.get("lost", True):
-        return "acquisition", f"at the same acquisition the prediction knows nothing of the class (p = {facts['full_p']:.2g}), and it follows the acquisition within the classes"
+    if linked and facts.get("half_left_p", 0) < 0.05:
+        return "acquisition", (f"the prediction follows the acquisition within the classes, and at the same acquisition it is not seen to know the class (p = {facts['full_p']:.2g}), "
+                               "though half of the separation would have been")
+    if linked:
+        return "undecidable", (f"the prediction follows the acquisition; whether it also knows the class at the same acquisition is open (p = {facts['full_p']:.2g}, "
+                               "and that half of the separation is left cannot be excluded)")
     return "undecidable", f"the evidence is too weak: at the same acquisition the prediction's knowledge of the class has p = {facts['full_p']:.2g}"
 
 
@@ -333,10 +361,10 @@ def what_would_decide(
     protocol: np.ndarray, # (p,) of each patient's scan
     names: list, # of the protocols
     weight: np.ndarray, # (p,) overlap weights
-    value: float, # balanced accuracy of the latents
+    value: float, # balanced accuracy of the latents, half of whose advantage has to be seen, or seen to be gone
 ) -> dict: # needed, effective (per class), counts (per protocol and class), sentence
     "How many scans of which class under which protocol."
-    needed = patients_needed(value, len(labels))
+    needed = patients_needed((value + 1 / len(labels)) / 2, len(labels))
     effective = {label: float(weight[y == i].sum() ** 2 / max((weight[y == i] ** 2).sum(), 1e-12) if weight[y == i].sum() > 0.5 else weight[y == i].sum())
                  for i, label in enumerate(labels)}
     counts = np.zeros((len(names), len(labels)), int)
@@ -356,7 +384,7 @@ def what_would_decide(
     return {"needed": needed, "effective": effective, "patients_per_protocol": table, "sentence": sentence}
 
 # %% ../nbs/13_bias.ipynb #222f40e6
-def _confound(found: dict, patients: dict, accuracies: dict, draws: int, rng) -> dict:
+def _confound(found: dict, patients: dict, accuracies: dict, half_left_p: float | None, draws: int, rng) -> dict:
     "All tests and verdicts, from the held-out probabilities of one scan per patient."
     labels, names, prediction = patients["y"], patients["labels"], found["latent_only"]
     facts = {"separation_p": p_value(_true_class_probability(prediction, shuffled(labels, draws, rng))), "association_p": None, "partial_p": None, "full_p": None,
@@ -368,7 +396,7 @@ def _confound(found: dict, patients: dict, accuracies: dict, draws: int, rng) ->
     per_class = {name: _one_class(i, found, patients, overlap[i], draws, rng) for i, name in enumerate(names)}
     separated = {name: one["overlap"] for name, one in per_class.items() if one["separation_p"] < 0.05}
     facts |= _tests(labels, prediction, found["regressed_with_class"], found["metadata_only"], patients, draws, rng)
-    facts |= {"overlap": min(separated.values(), default=float(overlap.min())), **_direction(accuracies)}
+    facts |= {"overlap": min(separated.values(), default=float(overlap.min())), "half_left_p": half_left_p, **_direction(accuracies)}
     verdict, reason = decide(facts)
     if facts["overlap"] < LEAST_OVERLAP and verdict == "undecidable" and separated:
         reason = f"{DIAGNOSIS_LABELS[min(separated, key=separated.get)]}: {reason}"
@@ -404,7 +432,8 @@ def _one_class(i, found, patients, overlap, draws, rng) -> dict:
     everyone, weight = np.arange(len(binary)), overlap_weights(np.column_stack([1 - found["q"][:, i], found["q"][:, i]]), binary)
     matched = matching_weights(patients["protocol"], binary)
     survives = _survives(accuracy(prediction, binary, everyone), accuracy(corrected, binary, everyone, weight), accuracy(prediction, binary, everyone, matched))
-    facts = {"survives": survives, "lost": survives < 0.5, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng, patients["y"] if len(patients["labels"]) > 2 else binary),
+    gone = max(half_left(prediction, corrected, binary, everyone, weight), half_left(prediction, prediction, binary, everyone, matched))
+    facts = {"survives": survives, "half_left_p": gone, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng, patients["y"] if len(patients["labels"]) > 2 else binary),
              "overlap": float(overlap), "patients": int(min(binary.sum(), len(binary) - binary.sum()))}
     verdict, reason = decide(facts)
     return {**facts, "verdict": verdict, "reason": reason}
@@ -414,11 +443,11 @@ ISOLATING = ("adjusted", "isolated", "reweighted", "combat", "projected")
 
 
 def _direction(accuracies: dict) -> dict:
-    "Whether accuracy was lost by adjustment, and whether most ways of adjustment leave something."
+    "How much of the advantage survives, and whether most ways of adjustment leave something."
     values = [accuracies[name].get("isolated", accuracies[name]) for name in ISOLATING]
     above = [one["balanced_accuracy"] > one["chance"] for one in values if one["balanced_accuracy"] is not None]
     survives = _survives(accuracies["latent_only"], accuracies["adjusted"], accuracies["isolated"])
-    return {"survives": survives, "lost": survives < 0.5, "agree": bool(above) and bool(np.mean(above) > 0.5), "methods_above_chance": int(sum(above)), "methods": len(above)}
+    return {"survives": survives, "agree": bool(above) and bool(np.mean(above) > 0.5), "methods_above_chance": int(sum(above)), "methods": len(above)}
 
 
 def _survives(plain: dict, *adjusted: dict) -> float:
@@ -503,6 +532,17 @@ def _accuracies(found: dict, scans: dict, rows: np.ndarray, inflation: float) ->
     return result
 
 
+def _half_left(found: dict, scans: dict, rows: np.ndarray) -> float | None:
+    "The p-value of `half_left`, the larger one of the headline's and of matched patients."
+    if "q" not in found:
+        return None
+    y, patient = scans["y"][rows], np.unique(scans["patient"][rows], return_inverse=True)[1]
+    once = 1 / np.bincount(patient)[patient]
+    matched = matching_weights(found["protocol"], y, once, len(scans["labels"]))
+    return max(half_left(found["latent_only"], found["regressed_with_class"], y, patient, found["overlap_weight"]),
+               half_left(found["latent_only"], found["latent_only"], y, patient, matched))
+
+
 def audit(
     table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, acquisition columns, age, sex, z_0 ... z_{k-1}
     merge: bool = True, # the three leukoencephalopathies as one class
@@ -524,7 +564,7 @@ def audit(
     accuracies = _accuracies(found, scans, rows, 1 + len(folds) * held_out / (1 - held_out))
     one = one_scan(scans["patient"][rows], rng)
     patients = _one_each(scans, rows[one])
-    confound = _confound({name: values[one] for name, values in found.items()}, patients, accuracies, permutations, rng)
+    confound = _confound({name: values[one] for name, values in found.items()}, patients, accuracies, _half_left(found, scans, rows), permutations, rng)
     if "q" in found:
         confound["would_decide"] = what_would_decide(patients["y"], scans["labels"], patients["protocol"], patients["protocols"], found["overlap_weight"][one],
                                                      accuracies["latent_only"]["balanced_accuracy"])
@@ -604,7 +644,7 @@ def summarise(
 ) -> dict: # verdict, verdict on MS, p-values, and of each method its accuracy and whether the interval covers chance
     "One row for a table of audits."
     confound = found["confound"]
-    row = {"verdict": confound["verdict"], "ms": confound["per_class"]["ms"]["verdict"], **{name: confound[name] for name in ("partial_p", "full_p", "overlap")},
+    row = {"verdict": confound["verdict"], "ms": confound["per_class"]["ms"]["verdict"], **{name: confound[name] for name in ("separation_p", "association_p", "partial_p", "full_p", "half_left_p", "overlap")},
            **{f"axis {axis['axis']}": axis["reading"] for axis in found["axes"]}, "effective_patients": found["adjusted"].get("effective_patients")}
     for name in ("metadata_only", "latent_only", *ISOLATING, "regressed_out", "regressed_with_class"):
         for key, one in ((name, found[name]), (f"{name}, isolated", found[name].get("isolated", {}))):

@@ -1,5 +1,6 @@
-"""Does it help to tell the decoder the acquisition? `python data/audit/harmonise.py COHORT` trains a VAE-32 as it is and one whose decoder is told the acquisition,
-on the same split of a prepared cohort and from the same seed, and adds a row for each to harmonise.csv; a second call makes what is missing."""
+"""Does it help to tell the decoder the acquisition? `python data/audit/harmonise.py COHORT` trains a VAE as it is and one whose decoder is told the acquisition,
+on the same split of a prepared cohort and from the same seed, and adds a row for each to harmonise.csv; a second call makes what is missing.
+The networks are those of `train(..., linear=False)`: linear ways begin as principal components of the scans, acquisition included, and stay there."""
 import argparse
 from pathlib import Path
 
@@ -48,12 +49,12 @@ def batches(volumes, told, rows, size: int, epochs: int, seed: int):
     return tf.data.Dataset.from_generator(draw, output_signature=signature).prefetch(2)
 
 
-def run(data, split, told, columns: tuple, name: str, epochs: int, seed: int, latent_dim: int = 32, size: int = 16) -> dict:
+def run(data, split, told, columns: tuple, name: str, epochs: int, seed: int, latent_dim: int, beta: float, size: int = 16) -> dict:
     "Train one model and measure it on the patients that it has not seen."
     train, test = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
     keras.utils.set_random_seed(seed)
     encoder, decoder = build_encoder(latent_dim), build_decoder(latent_dim + told.shape[1], template=np.asarray(data.volumes[train]).mean(0))
-    model = ToldVAE(encoder, decoder, seed=seed)
+    model = ToldVAE(encoder, decoder, beta=beta, seed=seed)
     steps = len(train) // size
     model.latent_dim = latent_dim
     model.compile(optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, epochs * steps, alpha=0.05)))
@@ -66,7 +67,7 @@ def run(data, split, told, columns: tuple, name: str, epochs: int, seed: int, la
     seen = LatentLDA(priors="uniform").fit(z[train], protocol[train]).predict(z[test])
     found = summarise(audit(table, evaluation="folds", permutations=199, seed=seed))
     kept = {key: found[key] for key in ("verdict", "latent_only", "latent_only low", "latent_only high", "adjusted", "partial_p", "full_p")}
-    return {"decoder": name, "epochs": epochs, "seed": seed, "train_scans": len(train), "held_out_scans": len(test), "mse": float(errors.mean()),
+    return {"decoder": name, "latent_dim": latent_dim, "beta": beta, "epochs": epochs, "seed": seed, "train_scans": len(train), "held_out_scans": len(test), "mse": float(errors.mean()),
             "protocol_accuracy": balanced_accuracy_score(protocol[test], seen), "protocols": len(set(protocol[test])), **kept}
 
 
@@ -75,6 +76,8 @@ if __name__ == "__main__":
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--latent-dim", type=int, default=32)
+    parser.add_argument("--beta", type=float, default=1.0, help="price of a nat, in units of the squared error")
     options = parser.parse_args()
     use_cores()
     data = open_prepared(options.cohort)
@@ -85,7 +88,8 @@ if __name__ == "__main__":
     features = (features - features[split == "train"].mean(0)) / np.maximum(features[split == "train"].std(0), 1e-6)
     rows = pd.read_csv(KEPT).to_dict("records") if KEPT.exists() else []
     for name, told in (("as it is", features[:, :0]), ("told the acquisition", features.astype(np.float32))):
-        if not any((row["decoder"], row["seed"], row["epochs"]) == (name, options.seed, options.epochs) for row in rows):
-            rows.append(run(data, split, told, columns, name, options.epochs, options.seed))
+        asked = {"decoder": name, "latent_dim": options.latent_dim, "beta": options.beta, "epochs": options.epochs, "seed": options.seed}
+        if not any(asked.items() <= row.items() for row in rows):
+            rows.append(run(data, split, told, columns, name, options.epochs, options.seed, options.latent_dim, options.beta))
             pd.DataFrame(rows).round(5).to_csv(KEPT, index=False)
             print(rows[-1])
