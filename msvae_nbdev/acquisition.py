@@ -267,9 +267,12 @@ def _cells(values: pd.Series, most: int = 12) -> tuple:
         place = np.abs(values.fillna(centres[0]).to_numpy(float)[:, None] - centres).argmin(1)
         names = [np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres]
         return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
-    edges = np.linspace(values.min(), values.max(), most + 1)
-    names = [f"{middle:.4g}" for middle in (edges[1:] + edges[:-1]) / 2]
-    place = np.clip(np.searchsorted(edges, values.fillna(edges[0]), side="right") - 1, 0, most - 1)
+    least = (values.max() - values.min()) / most
+    step = 10.0 ** np.floor(np.log10(least))
+    step *= next(times for times in (1, 2, 5, 10) if times * step >= least) # a round number, so that the middles are, too
+    first, last = np.floor(values.min() / step), np.floor(values.max() / step)
+    names = [f"{(number + 0.5) * step:.6g}" for number in np.arange(first, last + 1)]
+    place = (np.floor(values.fillna(values.min()) / step) - first).astype(int)
     return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
 
 # %% ../nbs/13_acquisition.ipynb #d4ae109b

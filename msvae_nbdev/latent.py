@@ -738,7 +738,7 @@ def baselines_figure(
     chance, luck = result["baselines"]["chance"], result["baselines"]["permutation"]["high"]
     figure.add_vline(x=chance, line=dict(color="#999", dash="dot"), annotation_text="chance", annotation_position="top left")
     figure.add_vrect(x0=chance, x1=luck, fillcolor="#999", opacity=0.15, line_width=0)
-    figure.update_xaxes(range=[0, 1.02], title="mean recall; shaded: what shuffled diagnoses reach in 95 of 100 cases").update_yaxes(autorange="reversed")
+    figure.update_xaxes(range=[0, 1.02], title="mean recall (shaded: with diagnoses shuffled)").update_yaxes(autorange="reversed")
     return figure.update_layout(template="msvae", title=title, height=150 + 45 * len(rows), showlegend=False)
 
 # %% ../nbs/12_latent.ipynb #4eb776d7
@@ -1205,7 +1205,7 @@ def _save_classes(run: Path, space: LatentSpace, result: dict) -> None:
     save_figure(rates_figure(result), run, "lda-2-rates", "Precision and recall per class, as in table 2",
                 f"{about} Bars are 95 % intervals by patient bootstrap; grey marks are chance; the paper's values come from other data.")
     save_figure(baselines_figure(result), run, "lda-2-rivals", "The latents against what needs no network",
-                "Balanced accuracy of five classes on the same test patients. A latent space that does not beat age and ventricles, or a PCA, has not shown that it knows the disease.")
+                "Balanced accuracy of five classes on the same test patients; shaded is what shuffled diagnoses reach in 95 of 100 cases. A latent space that does not beat age and ventricles, or a PCA, has not shown that it knows the disease.")
     save_figure(confusion_figure(result), run, "lda-3-confusion", "Confusion matrix", f"Balanced accuracy {result['balanced_accuracy']:.2f}, where chance gives {result['balanced_accuracy_chance']:.2f}.")
     save_figure(reliability_figure(result["calibration"]), run, "lda-3-reliability", "Can the probabilities be taken at their word?",
                 f"On the diagonal they can. Test patients, each counted once; the larger a point, the more patients. {result['calibration']['reason'].capitalize()}. "
