@@ -69,8 +69,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'msvae_nbdev.acquisition.usable_columns': ( 'acquisition.html#usable_columns',
                                                                                      'msvae_nbdev/acquisition.py')},
             'msvae_nbdev.audit_proof': { 'msvae_nbdev.audit_proof._all': ('studies/audit_proof.html#_all', 'msvae_nbdev/audit_proof.py'),
-                                         'msvae_nbdev.audit_proof._audit_surrogate': ( 'studies/audit_proof.html#_audit_surrogate',
-                                                                                       'msvae_nbdev/audit_proof.py'),
                                          'msvae_nbdev.audit_proof._simulate_person': ( 'studies/audit_proof.html#_simulate_person',
                                                                                        'msvae_nbdev/audit_proof.py'),
                                          'msvae_nbdev.audit_proof._volume_path': ( 'studies/audit_proof.html#_volume_path',

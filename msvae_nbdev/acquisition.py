@@ -223,6 +223,27 @@ def association(
         result[name]["q_value"] = float(q)
     return result
 
+# %% ../nbs/13_acquisition.ipynb #6bfda9a3
+def _cells(values: pd.Series, most: int = 12) -> tuple:
+    "(the bar each value belongs to, all bars in order): the values themselves, or the middles of ranges where there are many."
+    if not pd.api.types.is_numeric_dtype(values):
+        return values.astype(object), sorted(values.dropna().unique())
+    if values.nunique() <= most:
+        cells = values.map(lambda value: np.nan if pd.isna(value) else f"{value:g}").astype(object)
+        return cells, [f"{value:g}" for value in np.sort(values.dropna().unique())]
+    centres = crowds(values.dropna().to_numpy(float), most)
+    if centres is not None:
+        place = np.abs(values.fillna(centres[0]).to_numpy(float)[:, None] - centres).argmin(1)
+        names = [np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres]
+        return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
+    least = (values.max() - values.min()) / most
+    step = 10.0 ** np.floor(np.log10(least))
+    step *= next(times for times in (1, 2, 5, 10) if times * step >= least) # a round number, so that the middles are, too
+    first, last = np.floor(values.min() / step), np.floor(values.max() / step)
+    names = [f"{(number + 0.5) * step:.6g}" for number in np.arange(first, last + 1)]
+    place = (np.floor(values.fillna(values.min()) / step) - first).astype(int)
+    return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
+
 # %% ../nbs/13_acquisition.ipynb #6c06e5cb
 def acquisition_figure(
     table: pd.DataFrame, # one row per scan
@@ -253,27 +274,6 @@ def acquisition_figure(
     figure.update_yaxes(tickformat=".0%", rangemode="tozero").update_xaxes(type="category", showgrid=False)
     return figure.update_layout(template="msvae", title=title, height=140 + 230 * down, margin=dict(t=90, b=90),
                                 legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0.5, xanchor="center"))
-
-
-def _cells(values: pd.Series, most: int = 12) -> tuple:
-    "(the bar each value belongs to, all bars in order): the values themselves, or the middles of ranges where there are many."
-    if not pd.api.types.is_numeric_dtype(values):
-        return values.astype(object), sorted(values.dropna().unique())
-    if values.nunique() <= most:
-        cells = values.map(lambda value: np.nan if pd.isna(value) else f"{value:g}").astype(object)
-        return cells, [f"{value:g}" for value in np.sort(values.dropna().unique())]
-    centres = crowds(values.dropna().to_numpy(float), most)
-    if centres is not None:
-        place = np.abs(values.fillna(centres[0]).to_numpy(float)[:, None] - centres).argmin(1)
-        names = [np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres]
-        return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
-    least = (values.max() - values.min()) / most
-    step = 10.0 ** np.floor(np.log10(least))
-    step *= next(times for times in (1, 2, 5, 10) if times * step >= least) # a round number, so that the middles are, too
-    first, last = np.floor(values.min() / step), np.floor(values.max() / step)
-    names = [f"{(number + 0.5) * step:.6g}" for number in np.arange(first, last + 1)]
-    place = (np.floor(values.fillna(values.min()) / step) - first).astype(int)
-    return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
 
 # %% ../nbs/13_acquisition.ipynb #d4ae109b
 def class_indicators(

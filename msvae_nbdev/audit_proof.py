@@ -83,7 +83,7 @@ def encode_pool(
     folder: str | Path, # from `simulate_pool`
     plan: list,
     run, # a `Run`
-) -> pd.DataFrame: # one row per scan: who, acquisition, protocol, z_0 ... z_{k-1}
+) -> pd.DataFrame: # one row per scan: who, acquisition, protocol, z_0 ... z_{k-1} (float16, in steps of 1/32)
     "The latents of the pool."
     rows, latents = [], []
     for row, acquisitions in track(plan, "encoding the pool"):
@@ -136,15 +136,15 @@ def draw_cohort(
     return cohort.assign(diagnosis=[label for _, label in rows], session_id=[f"ses-{row}" for row, _ in rows], split="train")
 
 # %% ../nbs/studies/06_audit_proof.ipynb #2f509dd2
-SETTINGS = {
-    "no disease, same protocols": (False, 0.0, ("undecidable",)),
-    "no disease, bias 0.6": (False, 0.6, ("acquisition", "undecidable")),
-    "no disease, bias 1 (figure 11)": (False, 1.0, ("acquisition", "undecidable")),
-    "no disease, hardly a common protocol": (False, 2.0, ("undecidable",)),
-    "disease, same protocols": (True, 0.0, ("disease",)),
-    "disease, bias 0.6": (True, 0.6, ("disease", "both")),
-    "disease, bias 1 (figure 11)": (True, 1.0, ("disease", "both")),
-    "disease, hardly a common protocol": (True, 2.0, ("undecidable",)),
+SETTINGS = { # whether there is a disease, the bias, and the answer that data enough would allow
+    "no disease, same protocols": (False, 0.0, "undecidable"),
+    "no disease, bias 0.6": (False, 0.6, "acquisition"),
+    "no disease, bias 1 (figure 11)": (False, 1.0, "acquisition"),
+    "no disease, hardly a common protocol": (False, 2.0, "undecidable"),
+    "disease, same protocols": (True, 0.0, "disease"),
+    "disease, bias 0.6": (True, 0.6, "both"),
+    "disease, bias 1 (figure 11)": (True, 1.0, "both"),
+    "disease, hardly a common protocol": (True, 2.0, "undecidable"),
 }
 
 
@@ -181,11 +181,7 @@ def prove_surrogates(
     workers: int = 2,
 ) -> pd.DataFrame: # one row per cohort
     "Audit surrogate cohorts of all cells and sizes."
-    return pd.DataFrame(_all([delayed(_audit_surrogate)(cell, seed, scale) for seed in seeds for scale in SCALES for cell in CELLS], workers, "auditing"))
-
-
-def _audit_surrogate(cell: str, seed: int, scale: float) -> dict:
-    return {"scale": scale, **audit_surrogate(cell, seed, scale)}
+    return pd.DataFrame(_all([delayed(audit_surrogate)(cell, seed, scale) for seed in seeds for scale in SCALES for cell in CELLS], workers, "auditing"))
 
 
 def _all(jobs: list, workers: int, what: str) -> list:

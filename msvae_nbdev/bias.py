@@ -88,8 +88,9 @@ def accuracy(
     inflation: float = 1.0, # of the variance, for the choice of the training set
 ) -> dict: # balanced_accuracy, 95 % interval by patient, chance, effective_patients of the least class
     "Balanced accuracy of held-out scans; None where a class has no weight."
-    weight, people = np.ones(len(y)) if weight is None else weight, patient.max() + 1
-    present = np.unique(y)
+    weight = np.ones(len(y)) if weight is None else weight
+    present, (names, patient) = np.unique(y), np.unique(patient, return_inverse=True)
+    people = len(names)
     classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], weight[y == label], people) for label in present]
     if None in classes:
         return {"balanced_accuracy": None, "interval": None, "chance": 1 / len(present), "effective_patients": 0.0,
@@ -282,12 +283,12 @@ def half_left(
     plain: np.ndarray, # (m, classes) probabilities of held-out scans by the prediction under audit
     adjusted: np.ndarray, # (m, classes) the same, or by a prediction that the acquisition was taken out of
     y: np.ndarray, # (m,) the true classes, 0 ... classes - 1
-    patient: np.ndarray, # (m,) of each scan, integer
+    patient: np.ndarray, # (m,) of each scan
     weight: np.ndarray, # (m,) under which class and acquisition are independent
 ) -> float: # p-value, one-sided; 1 where a class has no weight
     "Of: under the weights, the adjusted prediction keeps at least half of the plain one's advantage over chance in balanced accuracy."
-    present, people = np.unique(y), patient.max() + 1
-    advantage, parts = [], []
+    present, (names, patient) = np.unique(y), np.unique(patient, return_inverse=True)
+    people, advantage, parts = len(names), [], []
     for probability, w in ((plain, np.ones(len(y))), (adjusted, weight)):
         classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], w[y == label], people) for label in present]
         if None in classes:
@@ -414,7 +415,7 @@ def _weakest(verdict: str, reason: str, per_class: dict) -> tuple:
                     return result, f"{DIAGNOSIS_LABELS[name]}: {one['reason']}"
     return verdict, reason
 
-
+# %% ../nbs/13_bias.ipynb #222f40e7
 def _tests(labels, prediction, corrected, alone, patients, draws, rng, inside=None) -> dict:
     "Association, partial and full test of one separation; `alone` is the prediction from the acquisition, `inside` the classes that the partial test holds fixed."
     leaning = np.log(np.clip(alone, 1e-4, 1)) - np.log(np.clip(alone, 1e-4, 1)).mean(1, keepdims=True)
@@ -438,7 +439,7 @@ def _one_class(i, found, patients, overlap, draws, rng) -> dict:
     verdict, reason = decide(facts)
     return {**facts, "verdict": verdict, "reason": reason}
 
-
+# %% ../nbs/13_bias.ipynb #222f40e9
 ISOLATING = ("adjusted", "isolated", "reweighted", "combat", "projected")
 
 
@@ -536,13 +537,13 @@ def _half_left(found: dict, scans: dict, rows: np.ndarray) -> float | None:
     "The p-value of `half_left`, the larger one of the headline's and of matched patients."
     if "q" not in found:
         return None
-    y, patient = scans["y"][rows], np.unique(scans["patient"][rows], return_inverse=True)[1]
+    y, patient = scans["y"][rows], scans["patient"][rows]
     once = 1 / np.bincount(patient)[patient]
     matched = matching_weights(found["protocol"], y, once, len(scans["labels"]))
     return max(half_left(found["latent_only"], found["regressed_with_class"], y, patient, found["overlap_weight"]),
                half_left(found["latent_only"], found["latent_only"], y, patient, matched))
 
-
+# %% ../nbs/13_bias.ipynb #449c2053
 def audit(
     table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, acquisition columns, age, sex, z_0 ... z_{k-1}
     merge: bool = True, # the three leukoencephalopathies as one class
@@ -659,11 +660,11 @@ def audit_surrogate(
     scale: float = 0.1, # size of the cohort, as a share of table 1
     latent_dim: int = 16,
     permutations: int = 199,
-) -> dict: # cell, truth, seed, and the row of `summarise`
+) -> dict: # cell, scale, truth, seed, and the row of `summarise`
     "Audit one surrogate cohort whose truth is known."
     switches, truth = CELLS[cell]
     table = surrogate_latents(scale=scale, latent_dim=latent_dim, ageing=0, seed=seed, **switches)
-    return {"cell": cell, "truth": truth, "seed": seed, **summarise(audit(table, evaluation="folds", permutations=permutations, seed=seed))}
+    return {"cell": cell, "scale": scale, "truth": truth, "seed": seed, **summarise(audit(table, evaluation="folds", permutations=permutations, seed=seed))}
 
 # %% ../nbs/13_bias.ipynb #6fb93911
 RIVALS = {"metadata_only": "Acquisition alone", "age_sex_only": "Age and sex alone", "latent_only": "Latents", "adjusted": "Latents, adjusted (regressed out and weighted)",

@@ -494,7 +494,6 @@ def train(
             _finish(model, run, config, epochs_done, prepared, split)
         while not is_finished(run): # the other machines wait for the first
             time.sleep(0.5)
-    shutil.rmtree(run / "checkpoints", ignore_errors=True) # three quarters of a run, for what is not done any more
     return load_run(run)
 
 # %% ../nbs/10_training.ipynb #ef535975
@@ -551,7 +550,7 @@ def tensorboard_callback(
 
 # %% ../nbs/10_training.ipynb #5e771e03
 def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: PreparedDataset, split: pd.DataFrame) -> None:
-    "Save the networks, as they compute on any machine, and the provenance; the run is finished once the latter stands."
+    "Save the networks, as they compute on any machine, and the provenance; the run is finished once the latter stands, and needs no checkpoints any more."
     write_history(load_state(model, run / "checkpoints" / "last.npz")["history"], run)
     best, epochs = run / "checkpoints" / "best.npz", config["epochs"]
     if config["objective"] == "vae" and best.exists():
@@ -568,6 +567,7 @@ def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: Pr
         with atomic_path(run / f"{network.name}.keras") as temporary:
             network.save(temporary)
     write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, linear_share=share, arguments=config), run / "provenance.json")
+    shutil.rmtree(run / "checkpoints", ignore_errors=True) # three quarters of a run, for what is not done any more
 
 # %% ../nbs/10_training.ipynb #8b3d38c9
 N_CALIBRATION = 128 # training scans that an encoder in eight bits is adjusted to
