@@ -929,7 +929,7 @@ def feature_figure(
     top = 1.05 * max(max(curve.y) for curve in curves if len(curve.y)) or 1.0
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
     figure.add_traces(curves, rows=[1] * len(curves), cols=[1] * len(curves))
-    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
     figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
     _slide(figure, values, pictures, active, name)
     figure.update_xaxes(title=name, row=1, col=1).update_yaxes(title="density", row=1, col=1, range=[0, top])
@@ -989,7 +989,7 @@ def morph_figure(
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
     for label, column in sorted(zip(model.classes_, proba.T), key=lambda pair: DIAGNOSES.index(pair[0])):
         figure.add_scatter(x=fine.round(3), y=column.round(4), mode="lines", name=DIAGNOSIS_LABELS.get(label, label), line_color=DIAGNOSIS_COLORS.get(label), row=1, col=1)
-    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left. Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
     figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
     _slide(figure, values, pictures, active, "share of the way")
     figure.update_xaxes(title=f"0: {names[0]}, 1: {names[1]}", row=1, col=1).update_yaxes(title="class probability by LDA", row=1, col=1, range=[0, 1.02])
