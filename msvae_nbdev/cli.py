@@ -95,8 +95,8 @@ def train(
     latent_dim: Annotated[int, typer.Option(min=1, help="Size of the latent space.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Scans per step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam at the start.")] = 2e-3,
-    warmup_epochs: Annotated[Optional[int], typer.Option(min=0, help="Epochs as a plain VAE before the introspective game; default: half. "
+    learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 2e-3,
+    warmup_epochs: Annotated[Optional[int], typer.Option(min=0, help="Epochs as a plain VAE before the adversarial phase; default: half. "
                                                                      "For a vae: epochs over which beta rises; default: none.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
     test: Annotated[float, typer.Option(help="Share of each class's patients held out for testing.")] = 0.1,
@@ -105,7 +105,6 @@ def train(
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
     flip: Annotated[bool, typer.Option(help="Augmentation: mirror half of the scans, left to right.")] = True,
     intensity: Annotated[float, typer.Option(min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05.")] = 0.0,
-    linear: Annotated[Optional[bool], typer.Option(help="Linear ways beside the convolutions (sharper; codes are then nearly those of a PCA), or the networks of the paper alone; default: ways for 16 dimensions or more.")] = None,
     patience: Annotated[Optional[int], typer.Option(min=1, help="For a vae: stop after so many epochs without a better validation loss; default: never.")] = None,
     precision: Annotated[str, typer.Option(help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it.")] = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, to RUN/tensorboard.")] = False,
@@ -115,7 +114,7 @@ def train(
 
     start(prepared, run, objective=objective.value, latent_dim=latent_dim, epochs=epochs, batch_size=batch_size,
           learning_rate=learning_rate, warmup_epochs=warmup_epochs, seed=seed, test=test, validation=validation,
-          include_suspect=include_suspect, deterministic=deterministic, flip=flip, intensity=intensity, linear=linear, patience=patience,
+          include_suspect=include_suspect, deterministic=deterministic, flip=flip, intensity=intensity, patience=patience,
           precision=precision, tensorboard=tensorboard)
     typer.echo(f"trained: {run}")
 
@@ -126,12 +125,11 @@ def encode(
     prepared: Annotated[Path, typer.Argument(help="Prepared folder, of this cohort or of another.")],
     output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: in the run folder, latents.parquet for the cohort the run "
                                                                           "was trained on, latents-FOLDER.parquet for another.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, or int8 for many thousand scans on a recent processor (extra int8).")] = "float32",
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.training import encode as start
 
-    latents = start(run, prepared, output, precision)
+    latents = start(run, prepared, output)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
 # %% ../nbs/16_cli.ipynb #2f20d0a5

@@ -6,11 +6,11 @@
 __all__ = ['PAPER_TABLE2', 'CLICK_SCRIPT', 'OPPONENTS', 'UNUSUAL', 'surrogate_latents', 'latent_matrix', 'LatentLDA',
            'classification_table', 'patient_counts', 'bootstrap_confusions', 'rate_interval', 'score',
            'permuted_accuracy', 'ventricle_ml', 'opponents', 'tempered', 'fit_temperature', 'reliability', 'calibrate',
-           'reliability_figure', 'classify', 'discriminant_figure', 'picture_uri', 'scan_figure', 'runs_figure',
-           'confusion_figure', 'rates_figure', 'table2', 'baselines_figure', 'effect_sizes', 'effect_figure',
-           'acquisition_effects', 'acquisition_effect_figure', 'traverse', 'difference_picture', 'pair_pictures',
-           'feature_figure', 'axis_pattern', 'centroids', 'morph_figure', 'rank_unusual', 'is_foreign', 'Direction',
-           'LatentSpace', 'directions', 'run_volumes', 'open_space', 'classify_run']
+           'reliability_figure', 'predicted_scans', 'classify', 'discriminant_figure', 'picture_uri', 'scan_figure',
+           'runs_figure', 'confusion_figure', 'rates_figure', 'table2', 'baselines_figure', 'effect_sizes',
+           'effect_figure', 'acquisition_effects', 'acquisition_effect_figure', 'traverse', 'difference_picture',
+           'pair_pictures', 'feature_figure', 'axis_pattern', 'centroids', 'morph_figure', 'rank_unusual', 'is_foreign',
+           'Direction', 'LatentSpace', 'directions', 'run_volumes', 'open_space', 'classify_run']
 
 # %% ../nbs/12_latent.ipynb #7a05b3f2
 import base64
@@ -29,7 +29,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.covariance import LedoitWolf, ledoit_wolf
 
 from .cohort import ACQUISITION, TABLE1, split_patients
-from .core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, read_json, write_json
+from .core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, read_json, write_json, write_tsv
 from .figures import mosaic, plane_images, save_figure
 from .quality import fit_pca
 from .space import AFFINE, SHAPE
@@ -340,6 +340,7 @@ def opponents(
     test: pd.DataFrame, # test scans
     volumes: tuple | None = None, # (training volumes, test volumes), in the order of the tables; None: not at hand
     seed: int = 0,
+    mirrored: bool = False, # fit the PCA to mirror images as well, as the model was
 ) -> dict: # age_only, and with volumes age_and_ventricles and pca_voxels
     "What LDA reaches in the same split without the latents."
     both = pd.concat([train, test])
@@ -349,9 +350,10 @@ def opponents(
         size = np.log(np.concatenate([ventricle_ml(part) for part in volumes]) + 1)[:, None]
         blind = np.hstack([age, size]) if np.isfinite(age).any() else size
         result["age_and_ventricles"] = _opponent(train, test, blind, seed)
-        pca = fit_pca(volumes[0], latent_matrix(train).shape[1])
+        pca = fit_pca(volumes[0], latent_matrix(train).shape[1], seed, mirrored)
         codes = np.concatenate([(np.asarray(part, np.float32).reshape(len(part), *SHAPE) - pca.mean)[:, pca.varying] @ pca.components.T for part in volumes])
-        result["pca_voxels"] = _opponent(train, test, codes.astype(float), seed, "auto") | {"components": len(pca.components)}
+        result["pca_voxels"] = _opponent(train, test, codes.astype(float), seed, "auto") | {
+            "components": len(pca.components), "train_scans": pca.train_scans, "mirrored": mirrored}
     return result
 
 # %% ../nbs/12_latent.ipynb #2866139e
@@ -476,6 +478,17 @@ def _balanced(truth, predicted) -> float:
     truth = np.asarray(truth)
     return float(np.mean([(np.asarray(predicted)[truth == label] == label).mean() for label in np.unique(truth)]))
 
+# %% ../nbs/12_latent.ipynb #632d40a3
+def predicted_scans(
+    model: LatentLDA, # fitted
+    scans: pd.DataFrame, # participant_id, diagnosis, z_0 ... z_{k-1}; session_id where it is known
+) -> pd.DataFrame: # participant_id, session_id, diagnosis, predicted, predicted_merged
+    "The class that is named for each scan, of the five and of the merged three."
+    codes = latent_matrix(scans)
+    known = scans.filter(["participant_id", "session_id", "diagnosis"]).reset_index(drop=True)
+    merged = _merged_prediction(model, codes)
+    return known.assign(predicted=model.predict(codes), predicted_merged=merged)
+
 # %% ../nbs/12_latent.ipynb #51978655
 def _labelled(table: pd.DataFrame) -> tuple:
     "(training, test) scans with a diagnosis; `MsvaeError` where there is nothing to fit or to score."
@@ -509,14 +522,16 @@ def classify(
     repeats: int = 5, # patient splits for the stability
     seed: int = 0,
     volumes: np.ndarray | None = None, # (n, 40, 48, 40, 1), the scans of `table` in its order, for the baselines on voxels
+    mirrored: bool = False, # the encoder was trained with mirror images: the PCA of the voxels is, too
 ) -> tuple: # (the fitted `LatentLDA`, the numbers as a JSON-ready dict)
     "LDA fitted on training patients and scored on test patients: table 2 with what belongs beside it."
     table = table.reset_index(drop=True)
     train, test = _labelled(table)
     X, asked = latent_matrix(train), latent_matrix(test)
     model = LatentLDA(shrinkage, priors).fit(X, train.diagnosis)
-    result = score(test.diagnosis, model.predict(asked), test.participant_id, seed=seed)
-    merged = score(merge_leuko(test.diagnosis), _merged_prediction(model, asked), test.participant_id, ("healthy", "ms", "leuko"), seed)
+    named = predicted_scans(model, test)
+    result = score(test.diagnosis, named.predicted, test.participant_id, seed=seed)
+    merged = score(merge_leuko(test.diagnosis), named.predicted_merged, test.participant_id, ("healthy", "ms", "leuko"), seed)
     choices = {"plain": (None, "empirical"), "ledoit_wolf": ("auto", "empirical"), "ledoit_wolf_uniform_priors": ("auto", "uniform")}
     solvers = {name: _balanced(test.diagnosis, LatentLDA(*choice).fit(X, train.diagnosis).predict(asked)) for name, choice in choices.items()}
     absent = [name for name in DIAGNOSES if name not in set(test.diagnosis)]
@@ -532,7 +547,7 @@ def classify(
              "explained_variance_ratio": model.explained_variance_ratio_.tolist()}
     rows = {part: np.flatnonzero(table.index.isin(scans.index)) for part, scans in (("train", train), ("test", test))}
     pictured = None if volumes is None else tuple(np.asarray(volumes[rows[part]]) for part in ("train", "test"))
-    baselines = {"chance": result["balanced_accuracy_chance"], "permutation": result["permutation"], **opponents(train, test, pictured, seed)}
+    baselines = {"chance": result["balanced_accuracy_chance"], "permutation": result["permutation"], **opponents(train, test, pictured, seed, mirrored)}
     return model, {**result, **facts, "merged": merged, "baselines": baselines, "solvers": solvers, "stability": _stability(known, repeats, seed),
                    "calibration": calibrate(model, known[known.split == "validation"], test)}
 
@@ -1233,14 +1248,15 @@ def classify_run(
     features: int = 3, # latent dimensions to show as in figures 12 and 13
     seed: int = 0,
 ) -> dict: # what was written to lda.json
-    "LDA of a run's latents: `lda.json` and the figures. Reads latents.parquet, and the decoder and the prepared scans where they are there."
+    "LDA of a run's latents: `lda.json`, `lda_scans.tsv` and the figures. Reads latents.parquet, and the decoder and the prepared scans where they are there."
     run = Path(run)
+    config = read_json(run / "config.json") if (run / "config.json").exists() else {}
     if decode is None:
         space = open_space(run)
     else:
         table = _read_latents(run)
         space = LatentSpace(table, decode, volumes=run_volumes(run, table), name=run.name)
-    _, result = classify(space.table, seed=seed, volumes=space.volumes)
+    model, result = classify(space.table, seed=seed, volumes=space.volumes, mirrored=config.get("flip") is True)
     for stale in (run / "figures").glob("lda-*.json"):
         stale.unlink()
     _save_classes(run, space, result)
@@ -1250,5 +1266,6 @@ def classify_run(
         result["shown"] = _save_features(run, space, features)
         _save_ways(run, space)
     result["paper_table2"] = {"note": "IVAE-256 of the paper, other data", **PAPER_TABLE2[["precision", "recall"]].to_dict("index")}
+    write_tsv(predicted_scans(model, _labelled(space.table)[1]), run / "lda_scans.tsv")
     write_json(result, run / "lda.json")
     return result

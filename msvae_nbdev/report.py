@@ -78,6 +78,8 @@ class RunFolder:
         self.history = self._table("history.csv", lambda file: pd.read_csv(file))
         self.latents = self._table("latents.parquet", pd.read_parquet)
         self.split = self._table("split.tsv", read_tsv)
+        self.quality_scans = self._table("quality_scans.tsv", read_tsv)
+        self.lda_scans = self._table("lda_scans.tsv", read_tsv)
         self.figures = load_figures(self.path)
         self.prepared = (self.config or {}).get("prepared") or (self.provenance or {}).get("prepared")
         self.kind, self.about = describe_data(self.prepared)
@@ -301,10 +303,17 @@ def claims(
     "What the paper found, tested on these runs."
     from msvae_nbdev.quality import claims_table
 
-    table = claims_table({run.name: {"quality": run.quality, "lda": run.lda} for run in runs})
-    rows = [[row.claim, row.holds, (row.value, [row.lower, row.upper]), row.models, row.measure] for row in table.itertuples()]
-    note = "Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it."
-    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Answer", "Value", "Models", "Measure"], rows, note)
+    files = "quality", "lda", "quality_scans", "lda_scans"
+    table = claims_table({run.name: {file: getattr(run, file) for file in files} for run in runs})
+    rows = [[row.claim, row.holds, (row.value, [row.lower, row.upper]), row.interval, row.models, row.measure]
+            for row in table.itertuples()]
+    note = ("Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it. "
+            "Not tested: no such models among the runs, or fewer than two test patients of a class. "
+            "Paired by patient: two models on the same patients, the difference computed in each bootstrap draw. Independent: samples, of which each "
+            "model draws its own.")
+    if "by scan" in set(table.interval):
+        note += " By scan: of an older run without lda_scans.tsv, an interval that is too narrow; msvae classify writes the file."
+    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Answer", "Value", "Interval", "Models", "Measure"], rows, note)
 
 
 def _quality(runs: list) -> str:

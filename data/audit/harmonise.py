@@ -1,6 +1,5 @@
 """Does it help to tell the decoder the acquisition? `python data/audit/harmonise.py COHORT` trains a VAE as it is and one whose decoder is told the acquisition,
-on the same split of a prepared cohort and from the same seed, and adds a row for each to harmonise.csv; a second call makes what is missing.
-The networks are those of `train(..., linear=False)`: linear ways begin as principal components of the scans, acquisition included, and stay there."""
+on the same split of a prepared cohort and from the same seed, and adds a row for each to harmonise.csv; a second call makes what is missing."""
 import argparse
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def run(data, split, told, columns: tuple, name: str, epochs: int, seed: int, la
     "Train one model and measure it on the patients that it has not seen."
     train, test = np.flatnonzero(split == "train"), np.flatnonzero(split != "train")
     keras.utils.set_random_seed(seed)
-    encoder, decoder = build_encoder(latent_dim), build_decoder(latent_dim + told.shape[1], template=np.asarray(data.volumes[train]).mean(0))
+    encoder, decoder = build_encoder(latent_dim), build_decoder(latent_dim + told.shape[1])
     model = ToldVAE(encoder, decoder, beta=beta, seed=seed)
     steps = len(train) // size
     model.latent_dim = latent_dim
