@@ -1,7 +1,7 @@
 """What the paper leaves open, tried on the plain networks.
 
     python studies/objectives/choices.py FOLDER [NAME ...]   train and score the runs of these names, or all
-    python studies/objectives/choices.py FOLDER --table      write data/objectives/choices.csv
+    python studies/objectives/choices.py FOLDER --table      write data/objectives: one table, and the histories of the default runs
 
 A call that was stopped goes on where it was; several may run at once, each with names of its own.
 Runs that differ only in their adversarial phase share one warm-up.
@@ -16,6 +16,7 @@ from pathlib import Path
 import msvae_nbdev  # before TensorFlow: switches oneDNN on
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
@@ -28,26 +29,29 @@ from msvae_nbdev.phantom import simulate
 from msvae_nbdev.quality import evaluate_run
 from msvae_nbdev.volumes import open_prepared
 
-TABLE = Path(__file__).parents[2] / "data" / "objectives" / "choices.csv"
-COHORTS = {"train": {"scale": 0.25, "seed": 31}, "other": {"scale": 0.25, "seed": 32}}
-WARMUP, EPOCHS = 15, 25
+KEPT = Path(__file__).parents[2] / "data" / "objectives"
+COHORTS = {"train": {"scale": 0.25, "seed": 31}, "other": {"scale": 0.25, "seed": 32}, "large": {"scale": 1.0, "seed": 41}}
+EPOCHS = {"train": (15, 25), "large": (6, 12)}  # of the warm-up; in all
 POOLING = {"mean": layers.AveragePooling3D, "max": layers.MaxPooling3D}
 BASE = {"latent_dim": 256, "pooling": "mean", "dropout": 0.05, "kl_weight": 1.0, "negative_weight": 1.25, "rate": 1e-4}
 ADVERSARIAL = ("negative_weight", "rate")  # what a warm-up does not depend on
 CHANGES = {
-    "introvae": [{}, {"kl_weight": 0.25}, {"negative_weight": 2.0}, {"rate": 2e-4}, {"pooling": "max"}, {"dropout": 0.3}, {"negative_weight": 1.0}],
-    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"dropout": 0.0}],
-}
+    "introvae": [{}, {"kl_weight": 0.25}, {"negative_weight": 2.0}, {"rate": 2e-4}, {"pooling": "max"}, {"dropout": 0.3}, {"negative_weight": 1.0}, {"latent_dim": 32}],
+    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"dropout": 0.0}, {"latent_dim": 32}],
+    "softintrovae": [{}],
+}  # fmt: skip
 
 
 def plan() -> dict:
-    "Name of each run: its objective, seed and settings."
+    "Name of each run: its objective, seed and settings. Defaults with three seeds and once on a large cohort, changes with two seeds."
     runs = {}
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         for objective, changes in CHANGES.items():
-            for change in changes:
+            for change in changes if seed < 2 else [{}]:
                 name = "-".join([objective, *(f"{key}={value}" for key, value in change.items()), str(seed)])
-                runs[name] = {"objective": objective, "seed": seed, **BASE, **change}
+                runs[name] = {"objective": objective, "seed": seed, "cohort": "train", **BASE, **change}
+    for objective in ("vae", "introvae"):
+        runs[f"{objective}-large-0"] = {"objective": objective, "seed": 0, "cohort": "large", **BASE}
     return runs
 
 
@@ -105,7 +109,7 @@ def with_truth(prepared) -> pd.DataFrame:
 def score(folder: Path, run, settings: dict) -> dict:
     "Numbers of one run: held-out patients of its cohort, and all people of another."
     quality, last = evaluate_run(run), run.history.tail(5).mean(numeric_only=True).filter(like="val_")
-    cohorts = [open_prepared(folder / name) for name in COHORTS]
+    cohorts = [open_prepared(folder / name) for name in (settings["cohort"], "other")]
     tables = [with_truth(cohort) for cohort in cohorts]
     latents = [run.encode(cohort.volumes) for cohort in cohorts]
     rows = np.flatnonzero(run.split.split == "train")
@@ -123,14 +127,18 @@ def one(folder: Path, name: str) -> None:
     "Train and score one run."
     settings, run = plan()[name], folder / name
     build(settings)
-    arguments = {"objective": settings["objective"], "latent_dim": settings["latent_dim"], "seed": settings["seed"], "epochs": EPOCHS, "verbose": 2, "save_every": 300}
-    if settings["objective"] == "vae":
-        arguments["beta"] = settings["kl_weight"]
-    else:
-        arguments |= {"warmup_epochs": WARMUP, "kl_weight": settings["kl_weight"], "negative_weight": settings["negative_weight"]}
+    (warmup, epochs), weight = EPOCHS[settings["cohort"]], settings["kl_weight"]
+    options = {
+        "vae": {"beta": weight},
+        "introvae": {"warmup_epochs": warmup, "kl_weight": weight, "negative_weight": settings["negative_weight"]},
+        "softintrovae": {"warmup_epochs": warmup, "beta_kl": weight},
+    }[settings["objective"]]
+    common = {name: settings[name] for name in ("objective", "latent_dim", "seed")}
+    if settings["objective"] != "vae":
         share_warmup(folder, run, settings)
     try:
-        result = score(folder, training.train(folder / "train", run, **arguments), settings)
+        trained = training.train(folder / settings["cohort"], run, **common, **options, epochs=epochs, verbose=2, save_every=300)
+        result = score(folder, trained, settings)
     except MsvaeError as error:  # diverged or collapsed: that is a result
         result = {**settings, "failure": str(error).split(" (")[0]}
     write_json(result, folder / f"{name}.json")
@@ -138,9 +146,7 @@ def one(folder: Path, name: str) -> None:
 
 def pca_rows(folder: Path) -> list:
     "What principal components of as many dimensions tell, fitted to the same training scans and their mirror images."
-    from sklearn.decomposition import PCA
-
-    cohorts = [open_prepared(folder / name) for name in COHORTS]
+    cohorts = [open_prepared(folder / name) for name in ("train", "other")]
     tables, found = [with_truth(cohort) for cohort in cohorts], []
     for seed in (0, 1):
         rows = np.flatnonzero(read_tsv(folder / f"vae-{seed}" / "split.tsv").split == "train")
@@ -148,19 +154,31 @@ def pca_rows(folder: Path) -> list:
         pca = PCA(BASE["latent_dim"], svd_solver="randomized", random_state=seed)
         pca.fit(np.concatenate([scans, scans[:, ::-1]]).reshape(2 * len(scans), -1))
         scores = [pca.transform(cohort.volumes.reshape(len(cohort), -1)) for cohort in cohorts]
-        found.append({"objective": "pca", "seed": seed, "latent_dim": BASE["latent_dim"], **knows(scores[0][rows], tables[0].iloc[rows], scores[1], tables[1])})
+        known = knows(scores[0][rows], tables[0].iloc[rows], scores[1], tables[1])
+        found.append({"name": f"pca-{seed}", "objective": "pca", "seed": seed, "cohort": "train", "latent_dim": BASE["latent_dim"], **known})
     return found
+
+
+def table(folder: Path) -> None:
+    "Write what is there: choices.csv, and the histories of the default runs."
+    done = {name: json.loads((folder / f"{name}.json").read_text()) for name in plan() if (folder / f"{name}.json").exists()}
+    rows = [{"name": name, **result} for name, result in done.items()]
+    (KEPT / "histories").mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([*rows, *pca_rows(folder)]).to_csv(KEPT / "choices.csv", index=False, float_format="%.5g")
+    for name, result in done.items():
+        if "=" not in name and (folder / name / "history.csv").exists():
+            shutil.copy(folder / name / "history.csv", KEPT / "histories" / f"{name}.csv")
 
 
 if __name__ == "__main__":
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    for cohort, settings in COHORTS.items():
+    for cohort, settings in COHORTS.items():  # "large" only where it is used
+        if cohort == "large" and names and not any("large" in name for name in names):
+            continue
         if not (folder / cohort / "scans.tsv").exists():
             simulate(folder / cohort, prepared=True, **settings)
     if names == ["--table"]:
-        rows = [json.loads((folder / f"{name}.json").read_text()) for name in plan() if (folder / f"{name}.json").exists()]
-        TABLE.parent.mkdir(exist_ok=True)
-        pd.DataFrame([*rows, *pca_rows(folder)]).to_csv(TABLE, index=False, float_format="%.5g")
+        table(folder)
     else:
         for name in names or plan():
             if not (folder / f"{name}.json").exists():

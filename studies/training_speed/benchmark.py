@@ -24,12 +24,18 @@ from pathlib import Path
 import numpy as np
 
 TABLE = Path(__file__).parents[2] / "data" / "training_speed" / "speed.csv"
+MEASURED = ("round", "what", "objective", "implementation", "seconds_per_scan", "peak_mb", "load", "note")
 BATCH, ENCODED, LATENT = 16, 32, 32
 KERAS = ("keras-default", "keras-onednn", "kernels")
 TORCH = ("torch", "torch-channels-last", "torch-compile", "torch-compile-channels-last")
-GROUPS = [[("step", objective, implementation) for implementation in (*KERAS, *TORCH)] for objective in ("vae", "introvae")]
-GROUPS += [[("encode", "both", implementation) for implementation in (*KERAS, *TORCH)]]
-GROUPS += [[("epochs", objective, "kernels") for objective in ("vae", "introvae")]]
+GROUPS = [
+    *(
+        [("step", objective, implementation) for implementation in (*KERAS, *TORCH)]
+        for objective in ("vae", "introvae")
+    ),
+    [("encode", "both", implementation) for implementation in (*KERAS, *TORCH)],
+    [("epochs", objective, "kernels") for objective in ("vae", "introvae")],
+]
 
 
 def median_seconds(step, clock, warm: int = 3, repeats: int = 12, limit: float = 40.0) -> float:
@@ -95,7 +101,8 @@ def measure_epochs(objective: str, prepared: Path) -> list:
 
     epochs, warmup = (5, None) if objective == "vae" else (8, 4)
     with tempfile.TemporaryDirectory() as folder:
-        history = train(prepared, Path(folder) / "run", objective, epochs=epochs, warmup_epochs=warmup, verbose=0).history
+        run = train(prepared, Path(folder) / "run", objective, epochs=epochs, warmup_epochs=warmup, verbose=0)
+        history = run.history
     per_scan, rows = history.seconds / history.scans, []
     for name, phase in (("", per_scan[:warmup]), ("adversarial ", per_scan[warmup:] if warmup else per_scan[:0])):
         if len(phase):
@@ -144,7 +151,11 @@ def torch_networks():
 
 
 class TorchModel:
-    "The same networks, losses and updates as `VAE` and `IntroVAE`."
+    """The same networks, losses and updates as `VAE` and `IntroVAE`.
+
+    Nothing is computed twice, but that torch.compile's way back to the encoder also computes gradients of the
+    decoder's weights.
+    """
 
     def __init__(self, objective: str, channels_last: bool, compiled: bool):
         import torch
@@ -280,7 +291,7 @@ def benchmark(rounds: int, threads: int, isa: str) -> None:
 
     setting = {"processor": processor()["model"], "isa": isa, "threads": threads}
     versions = {name: version(name) for name in ("keras", "tensorflow", "torch")}
-    columns = [*setting, "round", "what", "objective", "implementation", "seconds_per_scan", "peak_mb", "load", "note", *versions]
+    columns = [*setting, *MEASURED, *versions]
     before = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=columns)
     before = before[(before[list(setting)] != pd.Series(setting)).any(axis=1)]
     rows = []
@@ -292,7 +303,7 @@ def benchmark(rounds: int, threads: int, isa: str) -> None:
                 for measurement in group[turn:] + group[:turn]:
                     for row in run_process(*measurement, threads, isa, Path(folder)):
                         rows.append({**setting, "round": number, **row, **versions})
-                        print({name: value for name, value in rows[-1].items() if name not in (*setting, *versions)}, flush=True)
+                        print(rows[-1], flush=True)
             with atomic_path(TABLE) as temporary:
                 table = pd.DataFrame(rows, columns=columns)
                 table = pd.concat([before, table]) if len(before) else table
@@ -302,7 +313,8 @@ def benchmark(rounds: int, threads: int, isa: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often each measurement is made")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores to use; 1: processor time instead of the clock")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="cores to use; 1: processor time, not the clock")
     parser.add_argument("--isa", default="native", help="AVX2: keep all libraries to these instructions")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
