@@ -32,7 +32,7 @@ from scipy import interpolate, ndimage, optimize, stats
 
 from .cohort import ACQUISITION, TABLE1
 from .core import DIAGNOSES, MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
-from .lattice import compiled, look_up, sample, smooth, upsample, warp
+from .lattice import compile_ahead, compiled, look_up, plain, sample, smooth, upsample, warp
 from .space import AFFINE, SHAPE, SPACE, block_mean, bound, load_template, resample
 
 # %% ../nbs/04_phantom.ipynb #7700723e
@@ -415,8 +415,8 @@ def paint(
     low = np.maximum(np.floor(centres - reach / spacing).astype(int), 0)
     high = np.minimum(np.ceil(centres + reach / spacing).astype(int) + 1, result.shape)
     for lesion, centre, first, last in zip(lesions, centres, low, high):
-        to_ball = (lesion.axes / lesion.radii[:, None] * spacing).astype(np.float32)
-        _paint(to_ball, centre.astype(np.float32), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
+        to_ball = plain(lesion.axes / lesion.radii[:, None] * spacing)
+        _paint(to_ball, plain(centre), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
     return result
 
 # %% ../nbs/04_phantom.ipynb #4c1529f8
@@ -616,7 +616,7 @@ def paint_signal(
 ) -> np.ndarray: # float32 on the head's grid (whole) or on its box
     "The signal of every point of a head before it is bent and scanned."
     brain = np.empty(head.grey.shape, np.float32)
-    maps = [np.ascontiguousarray(map_).reshape(-1) for map_ in (head.grey, head.white, head.csf, changes.bright, changes.cavity)]
+    maps = [plain(map_).reshape(-1) for map_ in (head.grey, head.white, head.csf, changes.bright, changes.cavity)]
     _mix(*maps, *np.array([np.exp(anatomy.sulci), *signal[["grey", "white", "csf", "lesion"]]], np.float32), brain.reshape(-1))
     if not whole:
         return brain
@@ -1034,6 +1034,15 @@ def write_prepared(
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{stem}.json").read_text()).get("Truth", {})
 
+# %% ../nbs/04_phantom.ipynb #364e09ad
+def _examples() -> list:
+    "For `compile_ahead`: the least work that calls every compiled function of a simulation."
+    cube, ones, no_voxel = np.zeros((2, 2, 2), np.float32), np.ones(5, np.float32), np.zeros(3, int)
+    return [(smooth, cube, 1.0), (upsample, cube, cube.shape, 1), (look_up, cube[None], np.zeros((3, 1))),
+            (resample, cube, np.eye(4), cube.shape, np.eye(4)), (warp, cube[None], np.zeros((3, 2, 2, 2)), cube.shape, 1),
+            (_mix, *[plain(ones)] * 5, *ones, np.empty(5, np.float32)),
+            (_paint, plain(np.eye(3)), plain(np.zeros(3)), no_voxel, no_voxel, *ones[:2], cube)]
+
 # %% ../nbs/04_phantom.ipynb #eb5a284a
 def simulate(
     out: str | Path, # the folder to write
@@ -1059,6 +1068,8 @@ def simulate(
     order = np.argsort(there, kind="stable") # what is there comes last: a worker that grows much after its first job would be taken for leaking, and replaced
     jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
     workers = min(workers or os.cpu_count(), len(jobs))
+    if workers > 1 and not all(there):
+        compile_ahead(_examples())
     try:
         done = Parallel(n_jobs=workers, return_as="generator")(jobs)
         truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))), index=order).sort_index()

@@ -40,7 +40,7 @@ from threadpoolctl import threadpool_limits
 
 from .cohort import COHORT_COLUMNS, read_cohort
 from .core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json, write_tsv
-from .lattice import compiled, distance, smooth
+from .lattice import compile_ahead, compiled, distance, smooth
 from .space import (AFFINE, FACTOR, FULL_AFFINE, FULL_SHAPE, SHAPE, SPACE, TRIM_AFFINE, TRIM_SHAPE, block_mean, bound, load_template,
                                resample, trim)
 
@@ -944,6 +944,13 @@ def _root(source: Path) -> Path:
     "The folder of a dataset, or of a table."
     return (source if source.is_dir() else source.parent).resolve()
 
+# %% ../nbs/05_preprocess.ipynb #719f0435
+def _examples() -> list:
+    "For `compile_ahead`: the least work that calls every compiled function of a preparation."
+    cube = np.zeros((2, 2, 2), np.float32)
+    return [(smooth, cube, 1.0), (resample, cube, np.eye(4), cube.shape, np.eye(4)), (distance, cube > 0, 1.0),
+            (_joint_counts, np.zeros((1, 3)), np.zeros(1, int), np.zeros(cube.shape, int), np.eye(4), np.zeros((1, 1)))]
+
 # %% ../nbs/05_preprocess.ipynb #472192a1
 def prepare(
     source: str | os.PathLike, # a BIDS dataset, or a CSV/TSV with a path column
@@ -970,6 +977,8 @@ def prepare(
         if missing:
             todo = [jobs[index] for index in missing]
             workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+            if workers > 1 and not scheduler:
+                compile_ahead(_examples())
             done = run_cluster(todo, scheduler) if scheduler else run_pool(todo, workers)
             for position, record in track(done, "preparing", total=len(todo)):
                 if record["status"] == "stopped":

@@ -307,7 +307,7 @@ def patience_used_up(
     return bool(patience) and len(losses) > patience and len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 # %% ../nbs/10_training.ipynb #9aafb0ae
-ADVERSARIAL_RATE = 1e-4
+ADVERSARIAL_RATE = 2e-4
 
 
 def rate_schedule(

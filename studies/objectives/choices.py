@@ -33,10 +33,11 @@ KEPT = Path(__file__).parents[2] / "data" / "objectives"
 COHORTS = {"train": {"scale": 0.25, "seed": 31}, "other": {"scale": 0.25, "seed": 32}, "large": {"scale": 1.0, "seed": 41}}
 EPOCHS = {"train": (15, 25), "large": (6, 12)}  # of the warm-up; in all
 POOLING = {"mean": layers.AveragePooling3D, "max": layers.MaxPooling3D}
-BASE = {"latent_dim": 256, "pooling": "mean", "dropout": 0.05, "kl_weight": 1.0, "negative_weight": 1.25, "rate": 1e-4}
+BASE = {"latent_dim": 256, "pooling": "mean", "dropout": 0.05, "kl_weight": 1.0, "negative_weight": 1.25, "rate": 2e-4}
 ADVERSARIAL = ("negative_weight", "rate")  # what a warm-up does not depend on
 CHANGES = {
-    "introvae": [{}, {"kl_weight": 0.25}, {"negative_weight": 2.0}, {"rate": 2e-4}, {"pooling": "max"}, {"dropout": 0.3}, {"negative_weight": 1.0}, {"latent_dim": 32}],
+    "introvae": [{}, {"rate": 1e-4}, {"rate": 1e-4, "kl_weight": 0.25}, {"rate": 1e-4, "negative_weight": 2.0}, {"rate": 1e-4, "negative_weight": 1.0},
+                 {"rate": 1e-4, "pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}],
     "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"dropout": 0.0}, {"latent_dim": 32}],
     "softintrovae": [{}],
 }  # fmt: skip
