@@ -200,7 +200,7 @@ class TorchModel:
 
     def introvae_step(self, volumes) -> float:
         "The encoder's update; then the decoder's, through the updated encoder and what the first pass has recorded."
-        gradient, kl_weight, negative_weight, margin = self.torch.autograd.grad, 0.25, 1.25, 100.0
+        gradient, kl_weight, negative_weight, margin = self.torch.autograd.grad, 1.0, 1.25, 100.0
         code = self.encoder(volumes)
         prior = self.torch.randn_like(code[0])
         images = self.decoder(self.torch.cat([self.draw(*code), prior]))
