@@ -3,7 +3,7 @@
     python studies/objectives/choices.py FOLDER [NAME ...]   train and score the runs of these names, or all
     python studies/objectives/choices.py FOLDER --table      write data/objectives: one table, and the histories of the default runs
 
-A call that was stopped goes on where it was; several may run at once, each with names of its own.
+Runs that choices.csv holds are not made again. A call that was stopped goes on where it was; several may run at once, each with names of its own.
 Runs that differ only in their adversarial phase share one warm-up.
 """
 
@@ -160,13 +160,23 @@ def pca_rows(folder: Path) -> list:
     return found
 
 
+def kept_rows() -> dict:
+    "The rows of choices.csv, by name."
+    path = KEPT / "choices.csv"
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+    return {row["name"]: row for row in rows}
+
+
 def table(folder: Path) -> None:
-    "Write what is there: choices.csv, and the histories of the default runs."
-    done = {name: json.loads((folder / f"{name}.json").read_text()) for name in plan() if (folder / f"{name}.json").exists()}
-    rows = [{"name": name, **result} for name, result in done.items()]
+    "Add what FOLDER holds to choices.csv, and the histories of the default runs."
+    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in plan() if (folder / f"{name}.json").exists()}
+    rows = kept_rows() | {name: {"name": name, **result} for name, result in found.items()}
+    if "pca-0" not in rows:
+        rows |= {row["name"]: row for row in pca_rows(folder)}
+    order = [name for name in (*plan(), "pca-0", "pca-1") if name in rows]
     (KEPT / "histories").mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([*rows, *pca_rows(folder)]).to_csv(KEPT / "choices.csv", index=False, float_format="%.5g")
-    for name, result in done.items():
+    pd.DataFrame([rows[name] for name in order]).to_csv(KEPT / "choices.csv", index=False, float_format="%.5g")
+    for name in found:
         if "=" not in name and (folder / name / "history.csv").exists():
             shutil.copy(folder / name / "history.csv", KEPT / "histories" / f"{name}.csv")
 
@@ -182,5 +192,5 @@ if __name__ == "__main__":
         table(folder)
     else:
         for name in names or plan():
-            if not (folder / f"{name}.json").exists():
+            if name not in kept_rows() and not (folder / f"{name}.json").exists():
                 one(folder, name)
