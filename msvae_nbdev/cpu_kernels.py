@@ -79,10 +79,11 @@ def convolve_and_pool(
     kernel,  # (3, 3, 3, c, k)
 ):  # (n, d / 2, h / 2, w / 2, k)
     "Convolution with stride 1 and padding same, then the mean of each 2x2x2 voxels."
-    wide = pooled_kernel(kernel)
     if kernel.shape[3] == 1:
-        return _convolve_one_channel(volumes, wide)
-    return tf.nn.conv3d(volumes, wide, STRIDE, "SAME")
+        return _convolve_one_channel(volumes, pooled_kernel(kernel))
+    padded = tf.pad(volumes, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)])
+    means = tf.nn.avg_pool3d(padded, 2, 1, "VALID")
+    return tf.nn.conv3d(means, kernel, STRIDE, "VALID")
 
 # %% ../nbs/07b_cpu_kernels.ipynb #360b27c0
 def batch_normalisation(
