@@ -155,10 +155,9 @@ def check_collapse(
 ) -> str:  # what is wrong, or nothing
     "Whether the decoder ignores the latent vector."
     row = history[-1]
+    begun = row["epoch"] > 10 and row["epoch"] * steps >= 300
     adversarial = config["objective"] != "vae" and row["epoch"] > config["warmup_epochs"]
-    if not adversarial and (row["epoch"] <= 10 or row["epoch"] * steps < 300):
-        return ""
-    if row["reconstruction"] > 0.97 * mean_image_error:
+    if begun and row["reconstruction"] > 0.97 * mean_image_error:
         return "the reconstructions show no more than the mean image"
     if adversarial and row["reconstruction"] > 1.5 * history[config["warmup_epochs"] - 1]["reconstruction"]:
         return "the adversarial phase has given up the reconstructions of its warm-up"
@@ -209,9 +208,8 @@ class Recorder(keras.callbacks.Callback):
         self.history.append(row | {name: float(value) for name, value in logs.items()})
         if self.lines:
             print(self.line(), file=sys.stderr, flush=True)
+        self.model.stop_training = patience_used_up(self.history, self.config["patience"])
         self.check(epoch + 1)
-        if patience_used_up(self.history, self.config["patience"]):
-            self.model.stop_training = True
         last = self.model.stop_training or epoch + 1 in phases(self.config)
         if self.last_good == epoch + 1 and self.save_every is not None and (last or time.monotonic() > self.written + self.save_every):
             self.save()
@@ -225,7 +223,7 @@ def check(self: Recorder, epoch: int):
     collapse = check_collapse(self.history, self.config, self.steps, self.mean_image_error)
     if not collapse:
         self.last_good = epoch
-    elif epoch >= self.last_good + COLLAPSED_EPOCHS:
+    elif epoch >= self.last_good + COLLAPSED_EPOCHS or self.model.stop_training or epoch == self.config["epochs"]:
         self.stop("collapsed", collapse)
     if self.history[-1].get("val_loss", np.inf) < self.best:
         self.best = self.history[-1]["val_loss"]
