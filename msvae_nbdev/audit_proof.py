@@ -15,10 +15,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
-from .bias import CELLS, ISOLATING, audit, audit_surrogate, summarise
+from .confound.audit import CELLS, ISOLATING, audit, audit_surrogate, summarise
 from .cohort import ACQUISITION
 from .core import atomic_path, track
-from .phantom import PROTOCOL_ODDS, PROTOCOLS, make_acquisition, simulate_prepared, stream
+from .phantom.simulate import PROTOCOL_ODDS, PROTOCOLS, make_acquisition, simulate_prepared, stream
 
 # %% ../nbs/studies/06_audit_proof.ipynb #17a24bfd
 def rescan(

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from msvae_nbdev.acquisition import AcquisitionDesign, Protocols, usable_columns
-from msvae_nbdev.bias import audit, summarise
+from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
+from msvae_nbdev.confound.audit import audit, summarise
 from msvae_nbdev.cohort import split_patients
-from msvae_nbdev.latent import LatentLDA
-from msvae_nbdev.networks import build_decoder, build_encoder, keras, tf
-from msvae_nbdev.training import use_cores
-from msvae_nbdev.vae import VAE
-from msvae_nbdev.volumes import open_prepared
+from msvae_nbdev.latent.classify import LatentLDA
+from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
+from msvae_nbdev.model.training import use_cores
+from msvae_nbdev.model.vae import VAE
+from msvae_nbdev.model.volumes import open_prepared
 
 KEPT = Path(__file__).parent / "harmonise.csv"
 

@@ -13,7 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from msvae_nbdev.audit_proof import SEEDS, encode_pool, plan_pool, prove, prove_surrogates, simulate_pool
-from msvae_nbdev.bias import counterfactuals
+from msvae_nbdev.confound.audit import counterfactuals
 from msvae_nbdev.core import atomic_path
 
 HERE = Path(__file__).parent
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 def make_pool(run: str, folder: str) -> None:
     "Simulate, encode, and decode the counterfactuals."
-    from msvae_nbdev.training import load_run
+    from msvae_nbdev.model.training import load_run
 
     plan, run = plan_pool(), load_run(run)
     simulate_pool(folder, plan)

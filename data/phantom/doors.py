@@ -10,8 +10,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from msvae_nbdev.core import MsvaeError, atomic_path
-from msvae_nbdev.phantom import make_anatomy, make_pose, plan_cohort, registered_affine, simulate_prepared, stream, write_raw
-from msvae_nbdev.preprocess import SUFFIX, prepare_scan
+from msvae_nbdev.phantom.simulate import make_anatomy, make_pose, plan_cohort, registered_affine, simulate_prepared, stream, write_raw
+from msvae_nbdev.preparation.prepare import SUFFIX, prepare_scan
 from msvae_nbdev.space import TRIM_AFFINE, TRIM_SHAPE, block_mean, load_template, resample
 
 KEPT = Path(__file__).parent / "doors.csv"

@@ -11,8 +11,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 import spoil
-from msvae_nbdev.phantom import PROTOCOLS, plan_cohort, simulate_scan
-from msvae_nbdev.preprocess import MEASURES, prepare
+from msvae_nbdev.phantom.simulate import PROTOCOLS, plan_cohort, simulate_scan
+from msvae_nbdev.preparation.prepare import MEASURES, prepare
 
 HERE = Path(__file__).parent
 

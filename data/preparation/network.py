@@ -14,8 +14,8 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.lattice import look_up, sample, smooth, upsample
-from msvae_nbdev.phantom import (HEAD_CENTRE, LATTICE_AFFINE, Anatomy, Changes, integrate, load_head, move, paint_signal, random_velocity,
+from msvae_nbdev.interpolation import look_up, sample, smooth, upsample
+from msvae_nbdev.phantom.simulate import (HEAD_CENTRE, LATTICE_AFFINE, Anatomy, Changes, integrate, load_head, move, paint_signal, random_velocity,
                                  ventricle_velocity)
 
 SHAPE = (64, 72, 64)

@@ -28,7 +28,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 
 def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
     "A phantom and its truth, once."
-    from msvae_nbdev.phantom import simulate_scan
+    from msvae_nbdev.phantom.simulate import simulate_scan
 
     if not path.exists():
         scan = simulate_scan(row, seed, variation=variation)
@@ -37,7 +37,7 @@ def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
 
 def thick_slices(seed: int) -> list:
     "Two rows of a plan with slices of 8 mm, thicker than any protocol of the simulator has."
-    from msvae_nbdev.phantom import plan_cohort
+    from msvae_nbdev.phantom.simulate import plan_cohort
 
     rows = plan_cohort(0.05, seed=seed).query("protocol == '1.5T-2D-thick'").drop_duplicates("participant_id").head(2)
     return [row | {"protocol": "8-mm-slices", "voxel": (0.94, 0.94, 8.0), "SliceThickness": 8.0} for row in rows.to_dict("records")]
@@ -66,7 +66,7 @@ def error_mm(scan_to_mni: np.ndarray, truth: np.ndarray) -> float:
 # --- registration: each takes a stripped brain and gives the affine from the scan to MNI ---
 
 def msvae(brain, affine, mask):
-    from msvae_nbdev.preprocess import _brain_template, register
+    from msvae_nbdev.preparation.prepare import _brain_template, register
 
     _brain_template()
     start = used()
@@ -130,7 +130,7 @@ def _ants_image(package, volume, affine):
 # --- skull stripping: each takes a head and gives the brain mask ---
 
 def template(head, affine):
-    from msvae_nbdev.preprocess import _brain_template, _prepared_template, _template_depth, load_head_template, skull_strip
+    from msvae_nbdev.preparation.prepare import _brain_template, _prepared_template, _template_depth, load_head_template, skull_strip
 
     load_head_template(4), _brain_template(), _prepared_template(), _template_depth()
     start = used()
@@ -139,7 +139,7 @@ def template(head, affine):
 
 def deepbet(head, affine):
     import torch
-    from msvae_nbdev.preprocess import skull_strip
+    from msvae_nbdev.preparation.prepare import skull_strip
 
     start = used()
     return skull_strip(head, affine, "deepbet").mask, start
@@ -147,7 +147,7 @@ def deepbet(head, affine):
 
 def threshold(head, affine):
     "A plain way: Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
-    from msvae_nbdev.preprocess import _distance, _largest
+    from msvae_nbdev.preparation.prepare import _distance, _largest
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
@@ -164,7 +164,7 @@ def other(way: str):
     "A way of ways.py, which begins where the template way begins."
     def strip(head, affine):
         import ways
-        from msvae_nbdev.preprocess import _template_depth, load_head_template
+        from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
 
         load_head_template(4), _template_depth()
         if way == "network":
@@ -232,7 +232,7 @@ def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
 
 def whole(path: str) -> dict:
     "The whole chain on a head scan, as a file: error, Dice, processor seconds and memory."
-    from msvae_nbdev.preprocess import _brain_template, _prepared_template, _template_depth, load_head_template, prepare_scan
+    from msvae_nbdev.preparation.prepare import _brain_template, _prepared_template, _template_depth, load_head_template, prepare_scan
 
     held = np.load(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -256,7 +256,7 @@ def save_scan(held, path: Path) -> Path:
 
 def throughput(files: list, work: Path, seed: int) -> dict:
     "Seconds of the clock per scan of a cohort, each phantom three times, two workers, their start (some ten seconds) included."
-    from msvae_nbdev.preprocess import prepare
+    from msvae_nbdev.preparation.prepare import prepare
 
     names = [save_scan(np.load(path), work / f"{path.stem}_{copy}.nii.gz").name for copy in range(3) for path in files]
     (work / "cohort.csv").write_text("path,participant_id\n" + "".join(f"{name},{number}\n" for number, name in enumerate(names, 1)))
@@ -281,7 +281,7 @@ if __name__ == "__main__":
         print(json.dumps(measure(options.task, options.work)))
         raise SystemExit
     from flags import draw_plan
-    from msvae_nbdev.phantom import PROTOCOLS
+    from msvae_nbdev.phantom.simulate import PROTOCOLS
 
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev import phantom
+from msvae_nbdev.phantom import simulate as phantom
 
 T1_SIGNAL = pd.Series({"grey": 0.68, "white": 1.0, "csf": 0.25, "lesion": 0.62, "skull": 0.12, "scalp": 1.25, "muscle": 0.62, "eye": 0.28})
 

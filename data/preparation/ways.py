@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from msvae_nbdev.preprocess import _largest, along_axes, brain_level, carry_depth, refine_mask, register_head, to_grid
+from msvae_nbdev.preparation.prepare import _largest, along_axes, brain_level, carry_depth, refine_mask, register_head, to_grid
 from msvae_nbdev.space import resample
 
 

@@ -23,11 +23,11 @@ from sklearn.metrics import balanced_accuracy_score, precision_score, recall_sco
 
 from msvae_nbdev import training
 from msvae_nbdev.core import MsvaeError, merge_leuko, read_tsv, write_json
-from msvae_nbdev.introvae import Introspective
-from msvae_nbdev.networks import build_decoder, build_encoder, layers
-from msvae_nbdev.phantom import simulate
-from msvae_nbdev.quality import evaluate_run
-from msvae_nbdev.volumes import open_prepared
+from msvae_nbdev.model.introvae import Introspective
+from msvae_nbdev.model.networks import build_decoder, build_encoder, layers
+from msvae_nbdev.phantom.simulate import simulate
+from msvae_nbdev.evaluation.evaluate import evaluate_run
+from msvae_nbdev.model.volumes import open_prepared
 
 KEPT = Path(__file__).parents[2] / "data" / "objectives"
 COHORTS = {"train": {"scale": 0.25, "seed": 31}, "other": {"scale": 0.25, "seed": 32}, "large": {"scale": 1.0, "seed": 41}}

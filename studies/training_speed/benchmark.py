@@ -65,9 +65,9 @@ def peak_mb() -> float:
 
 def keras_model(objective: str, fused: bool):
     "The model as `train` makes it; `fused` says whether with the kernels of this package."
-    from msvae_nbdev.introvae import IntroVAE
-    from msvae_nbdev.networks import build_decoder, build_encoder, keras
-    from msvae_nbdev.vae import VAE
+    from msvae_nbdev.model.introvae import IntroVAE
+    from msvae_nbdev.model.networks import build_decoder, build_encoder, keras
+    from msvae_nbdev.model.vae import VAE
 
     networks = build_encoder(LATENT), build_decoder(LATENT)
     model = VAE(*networks, seed=0) if objective == "vae" else IntroVAE(*networks, margin=100.0, seed=0)
@@ -97,7 +97,7 @@ def measure_keras(what: str, objective: str, implementation: str, threads: int, 
 
 def measure_epochs(objective: str, prepared: Path) -> list:
     "Seconds of the first epoch and of those after it, of each phase, as history.csv has them."
-    from msvae_nbdev.training import train
+    from msvae_nbdev.model.training import train
 
     epochs, warmup = (5, None) if objective == "vae" else (8, 4)
     with tempfile.TemporaryDirectory() as folder:
@@ -286,8 +286,8 @@ def benchmark(rounds: int, threads: int, isa: str) -> None:
     import pandas as pd
 
     from msvae_nbdev.core import atomic_path
-    from msvae_nbdev.networks import processor
-    from msvae_nbdev.phantom import simulate
+    from msvae_nbdev.model.networks import processor
+    from msvae_nbdev.phantom.simulate import simulate
 
     setting = {"processor": processor()["model"], "isa": isa, "threads": threads}
     versions = {name: version(name) for name in ("keras", "tensorflow", "torch")}
