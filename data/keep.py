@@ -1,4 +1,5 @@
 """Keep the small results of a demonstration for the docs: `python data/keep.py msvae-demo` fills data/demo."""
+
 import json
 import shutil
 import sys
@@ -18,5 +19,7 @@ if __name__ == "__main__":
         provenance["arguments"].pop("prepared")
         (target / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
         latents = pd.read_parquet(run / "latents.parquet")
-        latents.drop(columns=["path", "source"], errors="ignore").to_parquet(target / "latents.parquet", index=False)
+        latents.drop(columns=["path", "source"], errors="ignore").to_parquet(
+            target / "latents.parquet", index=False
+        )
         print(f"{target}: {sum(path.stat().st_size for path in target.iterdir()) / 1000:.0f} kB")

@@ -1,4 +1,5 @@
 """Score runs with 500 samples each and keep what studies/07_quality shows: `python data/quality_runs.py RUN RUN` fills data/quality."""
+
 import shutil
 import sys
 import time
@@ -18,12 +19,16 @@ FIGURES = ("quality-3-samples", "quality-4-neighbours", "quality-5-resolution")
 KEPT = Path(__file__).parent / "quality"
 
 
-def shown_scans(table) -> dict: # diagnosis: row of the test scan
+def shown_scans(table) -> dict:  # diagnosis: row of the test scan
     "One test scan per class: the first with that diagnosis."
-    return {name: int(np.flatnonzero(table.diagnosis == name)[0]) for name in SHOWN if (table.diagnosis == name).any()}
+    return {
+        name: int(np.flatnonzero(table.diagnosis == name)[0])
+        for name in SHOWN
+        if (table.diagnosis == name).any()
+    }
 
 
-def quantised(volumes) -> np.ndarray: # uint8
+def quantised(volumes) -> np.ndarray:  # uint8
     "8 bit are enough to look at."
     return np.round(255 * check_volumes(volumes)).astype(np.uint8)
 
@@ -45,14 +50,27 @@ def keep(path: str) -> Path:
     write_json({"merged": read_json(run.path / "lda.json")["merged"]}, target / "lda.json")
     provenance = read_json(run.path / "provenance.json")
     description = read_json(Path(run.config["prepared"]) / "dataset_description.json")
-    cohort = next(each["Parameters"] for each in description["GeneratedBy"] if each["Name"] == "msvae simulate")
+    cohort = next(
+        each["Parameters"]
+        for each in description["GeneratedBy"]
+        if each["Name"] == "msvae simulate"
+    )
     provenance["arguments"].pop("prepared")
-    write_json(provenance | {"cohort": cohort, "evaluation_seconds": round(seconds, 1)}, target / "provenance.json")
+    write_json(
+        provenance | {"cohort": cohort, "evaluation_seconds": round(seconds, 1)},
+        target / "provenance.json",
+    )
     originals, table = run.scans("test")
     chosen = shown_scans(table)
     rows = list(chosen.values())
-    np.savez_compressed(target / "volumes.npz", rows=rows, diagnosis=list(chosen), reconstructions=quantised(run.reconstruct(originals[rows])),
-                        samples=quantised(run.sample(4, seed=0)), **({"originals": quantised(originals[rows])} if run.config["objective"] == "vae" else {}))
+    np.savez_compressed(
+        target / "volumes.npz",
+        rows=rows,
+        diagnosis=list(chosen),
+        reconstructions=quantised(run.reconstruct(originals[rows])),
+        samples=quantised(run.sample(4, seed=0)),
+        **({"originals": quantised(originals[rows])} if run.config["objective"] == "vae" else {}),
+    )
     return target
 
 

@@ -4,6 +4,7 @@ Needs the extra `docs` (`pip install -e '.[docs]'`). nbdev documents the exporte
 MyST-NB reads, and Sphinx renders them. Stored outputs are shown, notebooks are not executed. The pages and their order stand in
 `_quarto.yml`, so that Quarto (`nbdev-docs`) and this script build the same site.
 """
+
 import ast
 import re
 import shutil
@@ -17,56 +18,79 @@ from nbdev.config import nbpath2html
 from nbdev.serve import proc_nbs
 from sphinx.cmd.build import main as sphinx_build
 
-from msvae_nbdev.latent.classify import CLICK_SCRIPT # a click on a point shows its brain
+from msvae_nbdev.latent.classify import CLICK_SCRIPT  # a click on a point shows its brain
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "nbs"
-PROCESSED = ROOT / "_proc" # what nbdev makes of the notebooks
-PAGES = PROCESSED / ".sphinx" # what Sphinx reads; nbdev leaves hidden folders alone
-BUILT = PROCESSED / ".html" # becomes SITE when it is whole
+PROCESSED = ROOT / "_proc"  # what nbdev makes of the notebooks
+PAGES = PROCESSED / ".sphinx"  # what Sphinx reads; nbdev leaves hidden folders alone
+BUILT = PROCESSED / ".html"  # becomes SITE when it is whole
 SITE = ROOT / "_docs"
 EXTRA_PAGES = ["CHANGELOG.md", "CONTRIBUTING.md"]
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-FIT_FIGURES = 'addEventListener("load", () => dispatchEvent(new Event("resize")))' # drawn before the page has its final width
-SOURCE_LINK = re.compile(r"\[source\]\([^)]*?/blob/[^/)]+/(?P<path>[^)#]+)#L(?P<line>\d+)\)\{[^}]*\}\s*")
-LINK = re.compile(r"(?<!!)\[(?P<text>(?:`[^`]*`|[^\[\]`])+)\]\((?P<path>[^)\s#:]+)(?:#(?P<anchor>[^)\s]+))?\)")
+FIT_FIGURES = 'addEventListener("load", () => dispatchEvent(new Event("resize")))'  # drawn before the page has its final width
+SOURCE_LINK = re.compile(
+    r"\[source\]\([^)]*?/blob/[^/)]+/(?P<path>[^)#]+)#L(?P<line>\d+)\)\{[^}]*\}\s*"
+)
+LINK = re.compile(
+    r"(?<!!)\[(?P<text>(?:`[^`]*`|[^\[\]`])+)\]\((?P<path>[^)\s#:]+)(?:#(?P<anchor>[^)\s]+))?\)"
+)
 
 
 # --- which pages, in which order ---
 
-def read_sections() -> list[tuple[str, list[str]]]: # (caption, notebooks as paths below nbs/), in the order of the sidebar
+
+def read_sections() -> list[
+    tuple[str, list[str]]
+]:  # (caption, notebooks as paths below nbs/), in the order of the sidebar
     "The sidebar of `_quarto.yml`."
-    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"]["contents"]
-    return [(part["section"], part["contents"]) if isinstance(part, dict) else ("", [part]) for part in contents]
+    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"][
+        "sidebar"
+    ]["contents"]
+    return [
+        (part["section"], part["contents"]) if isinstance(part, dict) else ("", [part])
+        for part in contents
+    ]
 
 
 def check_sections(sections: list[tuple[str, list[str]]]) -> None:
     "Every notebook has its place in the sidebar, and every place its notebook."
     listed = {path for _, paths in sections for path in paths}
-    present = {path.relative_to(NOTEBOOKS).as_posix() for path in NOTEBOOKS.rglob("*.ipynb")
-               if not any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts)}
+    present = {
+        path.relative_to(NOTEBOOKS).as_posix()
+        for path in NOTEBOOKS.rglob("*.ipynb")
+        if not any(part[0] in "._" for part in path.relative_to(NOTEBOOKS).parts)
+    }
     problems = [f"{path} is not in the sidebar of _quarto.yml" for path in sorted(present - listed)]
-    problems += [f"{path} is in the sidebar of _quarto.yml but not in nbs/" for path in sorted(listed - present)]
+    problems += [
+        f"{path} is in the sidebar of _quarto.yml but not in nbs/"
+        for path in sorted(listed - present)
+    ]
     if problems:
         sys.exit("docs: " + "\ndocs: ".join(problems))
 
 
-def page_name(path: str) -> str: # "tutorials/first"
+def page_name(path: str) -> str:  # "tutorials/first"
     "The page of a notebook, as nbdev names it: `tutorials/01_first.ipynb` without number and suffix."
     return nbpath2html(path).with_suffix("").as_posix()
 
 
 # --- from nbdev's notebook to MyST-NB's ---
 
+
 def source_of(path: str, line: int) -> str:
     "The definition that begins at `line` of a module, with its decorators."
     text = (ROOT / path).read_text(encoding="utf-8")
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    node = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, definitions) and node.lineno == line)
+    node = next(
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, definitions) and node.lineno == line
+    )
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return "\n".join(text.splitlines()[first - 1:node.end_lineno])
+    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
 
 
 def shown_markdown(cell, page: str) -> str:
@@ -75,7 +99,9 @@ def shown_markdown(cell, page: str) -> str:
         if "text/markdown" in output.get("data", {}):
             return "".join(output["data"]["text/markdown"])
     symbol = cell.source.strip().splitlines()[-1]
-    sys.exit(f"docs: {page}: {symbol} shows nothing; a numpy array as default value of a parameter does that, None in its place helps")
+    sys.exit(
+        f"docs: {page}: {symbol} shows nothing; a numpy array as default value of a parameter does that, None in its place helps"
+    )
 
 
 def symbol_markdown(markdown: str) -> str:
@@ -91,25 +117,51 @@ def symbol_markdown(markdown: str) -> str:
 
 def figure_html(figure: dict, name: str, first: bool, depth: int) -> str:
     "A plotly figure that draws itself with the one plotly.js of the site, which its page loads before the first figure."
-    script = f'<script src="{"../" * depth}_static/plotly.min.js"></script><script>{FIT_FIGURES}</script>' if first else ""
+    script = (
+        f'<script src="{"../" * depth}_static/plotly.min.js"></script><script>{FIT_FIGURES}</script>'
+        if first
+        else ""
+    )
     figure = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    follow = CLICK_SCRIPT + "followClicks(document.getElementById('{plot_id}'));" if figure["data"] and "clickable" in (figure["data"][-1].get("meta") or {}) else None
-    return script + plotly.io.to_html(figure, config={"responsive": True, "displaylogo": False}, include_plotlyjs=False, full_html=False,
-                                      default_height="450px", div_id=name, validate=False, post_script=follow)
+    follow = (
+        CLICK_SCRIPT + "followClicks(document.getElementById('{plot_id}'));"
+        if figure["data"] and "clickable" in (figure["data"][-1].get("meta") or {})
+        else None
+    )
+    return script + plotly.io.to_html(
+        figure,
+        config={"responsive": True, "displaylogo": False},
+        include_plotlyjs=False,
+        full_html=False,
+        default_height="450px",
+        div_id=name,
+        validate=False,
+        post_script=follow,
+    )
 
 
 def front_matter(cell) -> str:
     "The title cell that nbdev turned into front matter, as markdown again."
     fields = yaml.safe_load(cell.source.strip().strip("-"))
     description = fields.get("description")
-    return f"# {fields['title']}" + (f"\n\n*{' '.join(description.split())}*" if description else "")
+    return f"# {fields['title']}" + (
+        f"\n\n*{' '.join(description.split())}*" if description else ""
+    )
 
 
 def tags_of(directives: dict) -> list[str]:
     "Quarto's cell options in MyST-NB's words."
-    tags = {("echo", "false"): "remove-input", ("output", "false"): "remove-output", ("include", "false"): "remove-cell",
-            ("code-fold", "true"): "hide-input"}
-    return [tag for (name, value), tag in tags.items() if str(directives.get(name, "")).strip().lower() == value]
+    tags = {
+        ("echo", "false"): "remove-input",
+        ("output", "false"): "remove-output",
+        ("include", "false"): "remove-cell",
+        ("code-fold", "true"): "hide-input",
+    }
+    return [
+        tag
+        for (name, value), tag in tags.items()
+        if str(directives.get(name, "")).strip().lower() == value
+    ]
 
 
 def convert_notebook(notebook, page: str):
@@ -118,7 +170,11 @@ def convert_notebook(notebook, page: str):
     for cell in notebook.cells:
         if cell.cell_type == "raw" and cell.source.startswith("---\n"):
             cell = mk_cell(front_matter(cell), "markdown")
-        elif cell.cell_type == "code" and re.search(r"^show_doc\(", cell.source, re.MULTILINE) and cell.outputs:
+        elif (
+            cell.cell_type == "code"
+            and re.search(r"^show_doc\(", cell.source, re.MULTILINE)
+            and cell.outputs
+        ):
             cell = mk_cell(symbol_markdown(shown_markdown(cell, page)), "markdown")
         elif cell.cell_type == "code":
             cell.metadata = {"tags": tags_of(cell.directives)}
@@ -128,18 +184,32 @@ def convert_notebook(notebook, page: str):
                 data = output.get("data", {})
                 if PLOTLY_MIME in data:
                     figures += 1
-                    html = figure_html(data[PLOTLY_MIME], f"figure-{page.replace('/', '-')}-{figures}", figures == 1, page.count("/"))
+                    html = figure_html(
+                        data[PLOTLY_MIME],
+                        f"figure-{page.replace('/', '-')}-{figures}",
+                        figures == 1,
+                        page.count("/"),
+                    )
                     output["data"] = {"text/html": html}
                 elif data.pop(WIDGET_MIME, None) and set(data) <= {"text/plain"}:
-                    output["data"] = {"text/markdown": "*A widget stands here when the notebook runs in Jupyter.*"}
+                    output["data"] = {
+                        "text/markdown": "*A widget stands here when the notebook runs in Jupyter.*"
+                    }
         cells.append(cell)
-    notebook.cells = [cell for cell in cells if not (cell.cell_type == "markdown" and cell.source.startswith("<!-- WARNING"))]
+    notebook.cells = [
+        cell
+        for cell in cells
+        if not (cell.cell_type == "markdown" and cell.source.startswith("<!-- WARNING"))
+    ]
     notebook.metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     return notebook
 
 
-def relink(markdown: str, folder: Path, anchors: dict[str, dict]) -> str: # `folder`: where relative links begin
+def relink(
+    markdown: str, folder: Path, anchors: dict[str, dict]
+) -> str:  # `folder`: where relative links begin
     "Links of nbdev to symbols (`/core.html#track`), to notebooks and to files of the repository, as links to pages of this site."
+
     def replace(link):
         file = (folder / link["path"]).resolve()
         page = link["path"].strip("/").removesuffix(".html") if link["path"].startswith("/") else ""
@@ -150,31 +220,47 @@ def relink(markdown: str, folder: Path, anchors: dict[str, dict]) -> str: # `fol
             return f"[{link['text']}](/{page}.ipynb" + (f"#{anchor})" if anchor else ")")
         if file.parent == ROOT and file.name in EXTRA_PAGES:
             return f"[{link['text']}](/{file.name.lower()})"
-        in_repository = file.exists() and file.is_relative_to(ROOT) and not file.is_relative_to(NOTEBOOKS)
-        return link["text"] if in_repository else link[0] # the site has no copy of the other files
+        in_repository = (
+            file.exists() and file.is_relative_to(ROOT) and not file.is_relative_to(NOTEBOOKS)
+        )
+        return link["text"] if in_repository else link[0]  # the site has no copy of the other files
 
     return LINK.sub(replace, markdown)
 
 
-def anchors_of(notebook) -> dict[str, str]: # anchor in nbdev's spelling (`class.method`): in MyST's (`classmethod`)
+def anchors_of(
+    notebook,
+) -> dict[str, str]:  # anchor in nbdev's spelling (`class.method`): in MyST's (`classmethod`)
     "The headings of a page that links may name."
     sources = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    titles = [title.strip().lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", sources, re.MULTILINE)]
+    titles = [
+        title.strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", sources, re.MULTILINE)
+    ]
     return {title: re.sub(r"[^\w-]", "", title) for title in titles}
 
 
 def toctrees(sections: list[tuple[str, list[str]]]) -> str:
     "The sidebar as Sphinx wants it: at the end of the home page."
-    sections = [(caption, [page_name(path) for path in paths if path != "index.ipynb"]) for caption, paths in sections]
+    sections = [
+        (caption, [page_name(path) for path in paths if path != "index.ipynb"])
+        for caption, paths in sections
+    ]
     sections.append(("Project", [Path(name).stem.lower() for name in EXTRA_PAGES]))
-    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"]) for caption, pages in sections if pages)
+    return "\n\n".join(
+        "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
+        for caption, pages in sections
+        if pages
+    )
 
 
 def write_pages(sections: list[tuple[str, list[str]]]) -> None:
     "All that Sphinx reads: converted notebooks, the pictures beside them, the changelog."
     shutil.copytree(PROCESSED, PAGES, ignore=shutil.ignore_patterns(".*", "*.ipynb", "*.yml"))
     paths = [path for _, paths in sections for path in paths]
-    notebooks = {path: convert_notebook(read_nb(PROCESSED / path), page_name(path)) for path in paths}
+    notebooks = {
+        path: convert_notebook(read_nb(PROCESSED / path), page_name(path)) for path in paths
+    }
     anchors = {page_name(path): anchors_of(notebook) for path, notebook in notebooks.items()}
     notebooks["index.ipynb"].cells.append(mk_cell(toctrees(sections), "markdown"))
     for path, notebook in notebooks.items():
@@ -185,35 +271,62 @@ def write_pages(sections: list[tuple[str, list[str]]]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_nb(notebook, target)
     for name in EXTRA_PAGES:
-        (PAGES / name.lower()).write_text(relink((ROOT / name).read_text(encoding="utf-8"), ROOT, anchors), encoding="utf-8")
+        (PAGES / name.lower()).write_text(
+            relink((ROOT / name).read_text(encoding="utf-8"), ROOT, anchors), encoding="utf-8"
+        )
 
 
 # --- the site ---
 
-def loads_from_network(site: Path) -> list[str]: # "page: what it loads"
+
+def loads_from_network(site: Path) -> list[str]:  # "page: what it loads"
     "Scripts, styles, fonts and pictures that a page would fetch from elsewhere; links to click on are not among them."
-    tag = re.compile(r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href|srcset)=["']((?:https?:)?//[^"']+)""", re.IGNORECASE)
+    tag = re.compile(
+        r"""<(?:script|link|img|iframe|source|video|audio)\b[^>]*?\b(?:src|href|srcset)=["']((?:https?:)?//[^"']+)""",
+        re.IGNORECASE,
+    )
     style = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
     patterns = {".html": [tag, style], ".css": [style]}
-    return [f"{path.relative_to(site)}: {address}" for path in sorted(site.rglob("*")) for pattern in patterns.get(path.suffix, [])
-            for address in pattern.findall(path.read_text(encoding="utf-8"))]
+    return [
+        f"{path.relative_to(site)}: {address}"
+        for path in sorted(site.rglob("*"))
+        for pattern in patterns.get(path.suffix, [])
+        for address in pattern.findall(path.read_text(encoding="utf-8"))
+    ]
 
 
-def main() -> int: # exit status: a warning of Sphinx is an error, and leaves the old site where it was
+def main() -> (
+    int
+):  # exit status: a warning of Sphinx is an error, and leaves the old site where it was
     sections = read_sections()
     check_sections(sections)
-    proc_nbs(str(NOTEBOOKS), force=True) # begins with an empty folder
+    proc_nbs(str(NOTEBOOKS), force=True)  # begins with an empty folder
     write_pages(sections)
-    status = sphinx_build(["-q", "--fail-on-warning", "-c", str(ROOT / "docs"), "-d", str(PROCESSED / ".doctrees"), str(PAGES), str(BUILT)])
+    status = sphinx_build(
+        [
+            "-q",
+            "--fail-on-warning",
+            "-c",
+            str(ROOT / "docs"),
+            "-d",
+            str(PROCESSED / ".doctrees"),
+            str(PAGES),
+            str(BUILT),
+        ]
+    )
     if status:
         return status
     shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", BUILT / "_static")
     if foreign := loads_from_network(BUILT):
-        print("\n".join(f"docs: loads from the network: {line}" for line in foreign), file=sys.stderr)
+        print(
+            "\n".join(f"docs: loads from the network: {line}" for line in foreign), file=sys.stderr
+        )
         return 1
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(BUILT, SITE)
-    print(f"docs: {len(list(SITE.rglob('*.html')))} pages in {SITE}, begin at {SITE / 'index.html'}")
+    print(
+        f"docs: {len(list(SITE.rglob('*.html')))} pages in {SITE}, begin at {SITE / 'index.html'}"
+    )
     return 0
 
 

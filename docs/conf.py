@@ -1,4 +1,5 @@
 """Sphinx configuration; `docs/build.py` runs Sphinx on the pages it makes of the notebooks."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -12,11 +13,11 @@ release = version = settings["version"]
 project_copyright = settings["copyright"]
 
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
-nb_execution_mode = "off" # stored outputs are shown
-nb_output_stderr = "remove" # progress and log lines
-nb_render_markdown_format = "myst" # formulas in outputs too
-nb_ipywidgets_js = {} # widgets need a kernel, and their scripts would come from a network
-suppress_warnings = ["myst.header"] # nbdev documents symbols at level 3 wherever they stand
+nb_execution_mode = "off"  # stored outputs are shown
+nb_output_stderr = "remove"  # progress and log lines
+nb_render_markdown_format = "myst"  # formulas in outputs too
+nb_ipywidgets_js = {}  # widgets need a kernel, and their scripts would come from a network
+suppress_warnings = ["myst.header"]  # nbdev documents symbols at level 3 wherever they stand
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
@@ -27,10 +28,10 @@ html_static_path = ["_static"]
 html_css_files = ["msvae.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_context = {"default_mode": "light"} # figures have a white ground
+html_context = {"default_mode": "light"}  # figures have a white ground
 html_theme_options = {
     "home_page_in_toc": True,
-    "navbar_start": [], # the sidebar has title and search
+    "navbar_start": [],  # the sidebar has title and search
     "navbar_center": [],
     "navbar_end": [],
     "navbar_persistent": [],

@@ -18,35 +18,53 @@ from joblib.externals.loky import get_reusable_executor
 from .confound.audit import CELLS, ISOLATING, audit, audit_surrogate, summarise
 from .cohort import ACQUISITION
 from .core import atomic_path, track
-from .phantom.simulate import PROTOCOL_ODDS, PROTOCOLS, make_acquisition, simulate_prepared, stream
+from msvae_nbdev.phantom.simulate import (
+    PROTOCOL_ODDS,
+    PROTOCOLS,
+    make_acquisition,
+    simulate_prepared,
+    stream,
+)
 
 # %% ../nbs/studies/06_audit_proof.ipynb #17a24bfd
 def rescan(
-    row: dict, # one row of `plan_cohort`: the person
-    acquisitions: list, # dicts with the BIDS keys, `volumetric`, `voxel`, `axes`, `snr`, as `make_acquisition` gives them
+    row: dict,  # one row of `plan_cohort`: the person
+    acquisitions: list,  # dicts with the BIDS keys, `volumetric`, `voxel`, `axes`, `snr`, as `make_acquisition` gives them
     seed: int = 0,
-    disease: float = 1.0, # factor on lesion volumes
-) -> np.ndarray: # float32 (protocols, 40, 48, 40), in [0, 1]
+    disease: float = 1.0,  # factor on lesion volumes
+) -> np.ndarray:  # float32 (protocols, 40, 48, 40), in [0, 1]
     "The same person, in the same pose, under several protocols, in the prepared layout."
-    return np.array([simulate_prepared({**row, **acquisition}, seed, disease)[0] for acquisition in acquisitions])
+    return np.array(
+        [
+            simulate_prepared({**row, **acquisition}, seed, disease)[0]
+            for acquisition in acquisitions
+        ]
+    )
 
 # %% ../nbs/studies/06_audit_proof.ipynb #39944610
-POOL = {"healthy": 2600, "ms": 1100} # people
-POOL_SEED = 20 # of all people in the pool; the encoder's training cohort has another
+POOL = {"healthy": 2600, "ms": 1100}  # people
+POOL_SEED = 20  # of all people in the pool; the encoder's training cohort has another
 
 
 def plan_pool(
-    people: dict = POOL, # how many of each class
+    people: dict = POOL,  # how many of each class
     seed: int = POOL_SEED,
-    scans: int = 3, # of each person, under as many protocols
-) -> list: # per person: (row as in `plan_cohort`, list of acquisitions)
+    scans: int = 3,  # of each person, under as many protocols
+) -> list:  # per person: (row as in `plan_cohort`, list of acquisitions)
     "Everybody is scanned under three of the six protocols, drawn by lot; age and sex are drawn alike for both classes."
     plan = []
     for diagnosis, number in people.items():
         for person in range(number):
             rng = stream(seed, diagnosis, person, "pool")
-            row = {"participant_id": f"sub-{diagnosis}{person:04d}", "diagnosis": diagnosis, "number": person, "session": 0,
-                   "age": round(rng.uniform(30, 80), 1), "sex": str(rng.choice(["F", "M"])), "years": 0.0}
+            row = {
+                "participant_id": f"sub-{diagnosis}{person:04d}",
+                "diagnosis": diagnosis,
+                "number": person,
+                "session": 0,
+                "age": round(rng.uniform(30, 80), 1),
+                "sex": str(rng.choice(["F", "M"])),
+                "years": 0.0,
+            }
             wanted, found, draw = set(rng.choice(PROTOCOLS.index, scans, replace=False)), {}, 0
             while len(found) < scans:
                 acquisition = make_acquisition(seed, diagnosis, person, draw, bias=0)
@@ -54,19 +72,28 @@ def plan_pool(
                 if acquisition["protocol"] in wanted:
                     found.setdefault(acquisition["protocol"], acquisition)
             plan.append((row, list(found.values())))
-    return sorted(plan, key=lambda job: job[0]["number"] / people[job[0]["diagnosis"]]) # both classes grow together
+    return sorted(
+        plan, key=lambda job: job[0]["number"] / people[job[0]["diagnosis"]]
+    )  # both classes grow together
 
 # %% ../nbs/studies/06_audit_proof.ipynb #4305e623
 def simulate_pool(
-    folder: str | Path, # gets one .npy per person, float16 (scans, 40, 48, 40)
-    plan: list, # from `plan_pool`
+    folder: str | Path,  # gets one .npy per person, float16 (scans, 40, 48, 40)
+    plan: list,  # from `plan_pool`
     seed: int = POOL_SEED,
     workers: int = 2,
 ) -> None:
     "Simulate the pool; a second call does what is missing."
     Path(folder).mkdir(parents=True, exist_ok=True)
     missing = [job for job in plan if not _volume_path(folder, job[0]).exists()]
-    _all([delayed(_simulate_person)(folder, row, acquisitions, seed) for row, acquisitions in missing], workers, "simulating the pool")
+    _all(
+        [
+            delayed(_simulate_person)(folder, row, acquisitions, seed)
+            for row, acquisitions in missing
+        ],
+        workers,
+        "simulating the pool",
+    )
 
 
 def _simulate_person(folder, row: dict, acquisitions: list, seed: int) -> None:
@@ -80,43 +107,66 @@ def _volume_path(folder, row: dict) -> Path:
 
 
 def encode_pool(
-    folder: str | Path, # from `simulate_pool`
+    folder: str | Path,  # from `simulate_pool`
     plan: list,
-    run, # a `Run`
-) -> pd.DataFrame: # one row per scan: who, acquisition, protocol, z_0 ... z_{k-1} (float16, in steps of 1/32)
+    run,  # a `Run`
+) -> (
+    pd.DataFrame
+):  # one row per scan: who, acquisition, protocol, z_0 ... z_{k-1} (float16, in steps of 1/32)
     "The latents of the pool."
     rows, latents = [], []
     for row, acquisitions in track(plan, "encoding the pool"):
         latents.append(run.encode(np.load(_volume_path(folder, row)).astype(np.float32)[..., None]))
         for acquisition in acquisitions:
             known = {name: row[name] for name in ("participant_id", "diagnosis", "age", "sex")}
-            rows.append(known | {name: acquisition[name] for name in (*ACQUISITION, "protocol") if name in acquisition})
-    z = np.round(32 * np.concatenate(latents)) / 32 # a hundredth of what a code varies by within a class, and less than half of the room
-    return pd.concat([pd.DataFrame(rows), pd.DataFrame(z.astype(np.float16), columns=[f"z_{i}" for i in range(z.shape[1])])], axis=1)
+            rows.append(
+                known
+                | {
+                    name: acquisition[name]
+                    for name in (*ACQUISITION, "protocol")
+                    if name in acquisition
+                }
+            )
+    z = (
+        np.round(32 * np.concatenate(latents)) / 32
+    )  # a hundredth of what a code varies by within a class, and less than half of the room
+    return pd.concat(
+        [
+            pd.DataFrame(rows),
+            pd.DataFrame(z.astype(np.float16), columns=[f"z_{i}" for i in range(z.shape[1])]),
+        ],
+        axis=1,
+    )
 
 # %% ../nbs/studies/06_audit_proof.ipynb #8b4c47da
 def class_odds(
-    bias: float, # 0: the same for both classes; 1: figure 11; 2: next to nothing in common
-) -> dict: # class: odds of the six protocols
+    bias: float,  # 0: the same for both classes; 1: figure 11; 2: next to nothing in common
+) -> dict:  # class: odds of the six protocols
     "The odds of the protocols by class."
     if bias <= 1:
-        return {name: (1 - bias) * PROTOCOL_ODDS["any"] + bias * PROTOCOL_ODDS["ms" if name == "ms" else "rest"] for name in ("healthy", "ms")}
+        return {
+            name: (1 - bias) * PROTOCOL_ODDS["any"]
+            + bias * PROTOCOL_ODDS["ms" if name == "ms" else "rest"]
+            for name in ("healthy", "ms")
+        }
     apart = np.array([0.33, 0.33, 0.33, 0.003, 0.003, 0.004])
     return {"healthy": apart, "ms": apart[::-1]}
 
 
 def draw_cohort(
-    pool: pd.DataFrame, # from `encode_pool`
-    disease: bool, # False: the label MS is given to people without lesions
-    bias: float, # as in `class_odds`
+    pool: pd.DataFrame,  # from `encode_pool`
+    disease: bool,  # False: the label MS is given to people without lesions
+    bias: float,  # as in `class_odds`
     seed: int = 0,
-    people: int = 1000, # of which three fifths are healthy
-    again: float = 0.5, # share of people with a second scan
-) -> pd.DataFrame: # one row per scan, as from `msvae encode`
+    people: int = 1000,  # of which three fifths are healthy
+    again: float = 0.5,  # share of people with a second scan
+) -> pd.DataFrame:  # one row per scan, as from `msvae encode`
     "A cohort drawn from the pool by patients; nobody is in two classes."
     rng, rows, used = np.random.default_rng(seed), [], set()
     place = {name: number for number, name in enumerate(PROTOCOLS.index)}
-    scans = pool.assign(row=np.arange(len(pool)), protocol=pool.protocol.map(place)).groupby("participant_id", sort=False)
+    scans = pool.assign(row=np.arange(len(pool)), protocol=pool.protocol.map(place)).groupby(
+        "participant_id", sort=False
+    )
     holds = {name: dict(zip(own.protocol, own.row)) for name, own in scans}
     of_class = pool.drop_duplicates("participant_id").set_index("participant_id").diagnosis
     for label, number in (("healthy", people * 3 // 5), ("ms", people * 2 // 5)):
@@ -124,19 +174,29 @@ def draw_cohort(
         source = rng.permutation(of_class.index[of_class == (label if disease else "healthy")])
         for _ in range(number):
             wanted = [rng.choice(6, p=odds / odds.sum())]
-            person = next((name for name in source if name not in used and wanted[0] in holds[name]), None)
+            person = next(
+                (name for name in source if name not in used and wanted[0] in holds[name]), None
+            )
             if person is None:
                 continue
             used.add(person)
-            other = odds * [protocol in holds[person] and protocol != wanted[0] for protocol in range(6)]
-            if rng.random() < again and rng.random() < other.sum() / odds.sum(): # a second scan, under a protocol the class has
+            other = odds * [
+                protocol in holds[person] and protocol != wanted[0] for protocol in range(6)
+            ]
+            if (
+                rng.random() < again and rng.random() < other.sum() / odds.sum()
+            ):  # a second scan, under a protocol the class has
                 wanted.append(rng.choice(6, p=other / other.sum()))
             rows += [(holds[person][protocol], label) for protocol in wanted]
     cohort = pool.iloc[[row for row, _ in rows]].reset_index(drop=True)
-    return cohort.assign(diagnosis=[label for _, label in rows], session_id=[f"ses-{row}" for row, _ in rows], split="train")
+    return cohort.assign(
+        diagnosis=[label for _, label in rows],
+        session_id=[f"ses-{row}" for row, _ in rows],
+        split="train",
+    )
 
 # %% ../nbs/studies/06_audit_proof.ipynb #2f509dd2
-SETTINGS = { # whether there is a disease, the bias, and the answer that data enough would allow
+SETTINGS = {  # whether there is a disease, the bias, and the answer that data enough would allow
     "no disease, same protocols": (False, 0.0, "undecidable"),
     "no disease, bias 0.6": (False, 0.6, "acquisition"),
     "no disease, bias 1 (figure 11)": (False, 1.0, "acquisition"),
@@ -149,39 +209,68 @@ SETTINGS = { # whether there is a disease, the bias, and the answer that data en
 
 
 def audit_drawn(
-    pool: pd.DataFrame, # from `encode_pool`
-    setting: str, # a key of `SETTINGS`
-    people: int, # in the cohort
+    pool: pd.DataFrame,  # from `encode_pool`
+    setting: str,  # a key of `SETTINGS`
+    people: int,  # in the cohort
     seed: int,
     permutations: int = 199,
-) -> dict: # setting, people, seed, n, and the row of `summarise`
+) -> dict:  # setting, people, seed, n, and the row of `summarise`
     "Audit one cohort drawn from the pool."
     disease, bias, _ = SETTINGS[setting]
     cohort = draw_cohort(pool, disease, bias, seed, people)
     found = audit(cohort, evaluation="folds", permutations=permutations, seed=seed)
-    return {"setting": setting, "people": people, "seed": seed, "scans": len(cohort), "patients": cohort.participant_id.nunique(), **summarise(found)}
+    return {
+        "setting": setting,
+        "people": people,
+        "seed": seed,
+        "scans": len(cohort),
+        "patients": cohort.participant_id.nunique(),
+        **summarise(found),
+    }
 
 # %% ../nbs/studies/06_audit_proof.ipynb #964e7aff
-SEEDS = range(300, 360) # the rules of the verdict were chosen on seeds below 300
-SIZES = (230, 1000, 2000) # people in a drawn cohort
-SCALES = (0.1, 1.0) # of surrogate cohorts, as a share of table 1
+SEEDS = range(300, 360)  # the rules of the verdict were chosen on seeds below 300
+SIZES = (230, 1000, 2000)  # people in a drawn cohort
+SCALES = (0.1, 1.0)  # of surrogate cohorts, as a share of table 1
 
 
 def prove(
-    pool: pd.DataFrame, # from `encode_pool`
-    seeds: Iterable[int] = SEEDS, # one cohort of each setting and size per seed
+    pool: pd.DataFrame,  # from `encode_pool`
+    seeds: Iterable[int] = SEEDS,  # one cohort of each setting and size per seed
     workers: int = 2,
-) -> pd.DataFrame: # one row per cohort
+) -> pd.DataFrame:  # one row per cohort
     "Audit cohorts of all settings and sizes, drawn from the pool."
-    return pd.DataFrame(_all([delayed(audit_drawn)(pool, setting, people, seed) for seed in seeds for people in SIZES for setting in SETTINGS], workers, "auditing"))
+    return pd.DataFrame(
+        _all(
+            [
+                delayed(audit_drawn)(pool, setting, people, seed)
+                for seed in seeds
+                for people in SIZES
+                for setting in SETTINGS
+            ],
+            workers,
+            "auditing",
+        )
+    )
 
 
 def prove_surrogates(
-    seeds: Iterable[int] = SEEDS, # one cohort of each cell and size per seed
+    seeds: Iterable[int] = SEEDS,  # one cohort of each cell and size per seed
     workers: int = 2,
-) -> pd.DataFrame: # one row per cohort
+) -> pd.DataFrame:  # one row per cohort
     "Audit surrogate cohorts of all cells and sizes."
-    return pd.DataFrame(_all([delayed(audit_surrogate)(cell, seed, scale) for seed in seeds for scale in SCALES for cell in CELLS], workers, "auditing"))
+    return pd.DataFrame(
+        _all(
+            [
+                delayed(audit_surrogate)(cell, seed, scale)
+                for seed in seeds
+                for scale in SCALES
+                for cell in CELLS
+            ],
+            workers,
+            "auditing",
+        )
+    )
 
 
 def _all(jobs: list, workers: int, what: str) -> list:

@@ -17,12 +17,25 @@ from .core import DIAGNOSES, MsvaeError, read_tsv
 
 # %% ../nbs/01_cohort.ipynb #d54ec0fe
 TABLE1 = pd.DataFrame(
-    {"patients": [1855, 616, 384, 40, 201], "scans": [1855, 2910, 393, 41, 205],
-     "age_mean": [39, 46, 73, 76, 81], "age_sd": [24, 14, 10, 9, 8]},
-    index=pd.Index(DIAGNOSES, name="diagnosis"))
+    {
+        "patients": [1855, 616, 384, 40, 201],
+        "scans": [1855, 2910, 393, 41, 205],
+        "age_mean": [39, 46, 73, 76, 81],
+        "age_sd": [24, 14, 10, 9, 8],
+    },
+    index=pd.Index(DIAGNOSES, name="diagnosis"),
+)
 
 # %% ../nbs/01_cohort.ipynb #10b8dd87
-ACQUISITION = ("RepetitionTime", "EchoTime", "InversionTime", "PixelBandwidth", "MagneticFieldStrength", "SliceThickness", "Manufacturer")
+ACQUISITION = (
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "PixelBandwidth",
+    "MagneticFieldStrength",
+    "SliceThickness",
+    "Manufacturer",
+)
 COHORT_COLUMNS = ("participant_id", "session_id", "diagnosis", "age", "sex", *ACQUISITION)
 
 # %% ../nbs/01_cohort.ipynb #2bbbbd7c
@@ -36,21 +49,23 @@ DIAGNOSIS_ALIASES = {
 
 
 def normalise_diagnosis(
-    diagnosis: pd.Series, # as written by whoever made the dataset
-) -> pd.Series: # one of `DIAGNOSES`, or NaN where nothing was written
+    diagnosis: pd.Series,  # as written by whoever made the dataset
+) -> pd.Series:  # one of `DIAGNOSES`, or NaN where nothing was written
     "Bring the spelling of diagnoses to ours; `MsvaeError` names what is not known."
     spelling = {alias: name for name, aliases in DIAGNOSIS_ALIASES.items() for alias in aliases}
     written = diagnosis.astype("string").str.strip().str.lower().replace("", pd.NA)
     known = written.map(spelling)
     unknown = sorted(set(written[known.isna() & written.notna()]))
     if unknown:
-        raise MsvaeError(f"unknown diagnosis {', '.join(map(repr, unknown))}: use one of {', '.join(DIAGNOSES)}, or n/a")
+        raise MsvaeError(
+            f"unknown diagnosis {', '.join(map(repr, unknown))}: use one of {', '.join(DIAGNOSES)}, or n/a"
+        )
     return known.astype("object").where(known.notna(), np.nan)
 
 # %% ../nbs/01_cohort.ipynb #0bca786e
 def read_bids(
-    root: str | Path, # folder with participants.tsv and sub-*/[ses-*/]anat/*_FLAIR.nii.gz
-) -> pd.DataFrame: # one row per FLAIR scan, `COHORT_COLUMNS` and `path` (absolute)
+    root: str | Path,  # folder with participants.tsv and sub-*/[ses-*/]anat/*_FLAIR.nii.gz
+) -> pd.DataFrame:  # one row per FLAIR scan, `COHORT_COLUMNS` and `path` (absolute)
     "The cohort table of a BIDS dataset. `MsvaeError` where there is no FLAIR scan."
     from bids2table import index_dataset, load_bids_metadata
 
@@ -58,15 +73,25 @@ def read_bids(
     if not (root / "dataset_description.json").exists():
         raise MsvaeError(f"{root} is not a BIDS dataset: it has no dataset_description.json")
     index = index_dataset(str(root)).to_pandas()
-    scans = index[(index.suffix == "FLAIR") & index.ext.isin([".nii.gz", ".nii"])] if len(index) else index
+    scans = (
+        index[(index.suffix == "FLAIR") & index.ext.isin([".nii.gz", ".nii"])]
+        if len(index)
+        else index
+    )
     if not len(scans):
         raise MsvaeError(f"{root} holds no FLAIR scan: expected sub-*/[ses-*/]anat/*_FLAIR.nii.gz")
     rows = []
     for scan in scans.itertuples():
         session = f"ses-{scan.ses}" if isinstance(scan.ses, str) else np.nan
         path = root / scan.path
-        rows.append({"participant_id": f"sub-{scan.sub}", "session_id": session,
-                     **_acquisition(load_bids_metadata(str(path)), path), "path": str(path)})
+        rows.append(
+            {
+                "participant_id": f"sub-{scan.sub}",
+                "session_id": session,
+                **_acquisition(load_bids_metadata(str(path)), path),
+                "path": str(path),
+            }
+        )
     return _with_participants(pd.DataFrame(rows), root / "participants.tsv")
 
 # %% ../nbs/01_cohort.ipynb #0b2fb749
@@ -78,7 +103,9 @@ def _acquisition(sidecar: dict, path: Path) -> dict:
     for name in ACQUISITION[:-1]:
         values[name] = pd.to_numeric(values[name], errors="coerce")
     if values["RepetitionTime"] > 100:
-        warnings.warn(f"{path.name}: RepetitionTime {values['RepetitionTime']:g} must be milliseconds, times are divided by 1000")
+        warnings.warn(
+            f"{path.name}: RepetitionTime {values['RepetitionTime']:g} must be milliseconds, times are divided by 1000"
+        )
         for name in ("RepetitionTime", "EchoTime", "InversionTime"):
             values[name] = values[name] / 1000
     return values
@@ -91,30 +118,46 @@ def _with_participants(scans: pd.DataFrame, participants: Path) -> pd.DataFrame:
         if "participant_id" not in people:
             raise MsvaeError(f"{participants} has no participant_id column")
         people = people.drop_duplicates("participant_id")
-        scans = scans.merge(people[[name for name in ("participant_id", "diagnosis", "age", "sex") if name in people]], how="left")
+        scans = scans.merge(
+            people[
+                [name for name in ("participant_id", "diagnosis", "age", "sex") if name in people]
+            ],
+            how="left",
+        )
     return _tidy(scans)
 
 
 def _tidy(scans: pd.DataFrame) -> pd.DataFrame:
     "All cohort columns, in their order, with known spellings and numbers where numbers belong."
-    scans = scans.reindex(columns=[*COHORT_COLUMNS, *(name for name in scans if name not in COHORT_COLUMNS)])
+    scans = scans.reindex(
+        columns=[*COHORT_COLUMNS, *(name for name in scans if name not in COHORT_COLUMNS)]
+    )
     scans["diagnosis"] = normalise_diagnosis(scans.diagnosis)
     scans["age"] = pd.to_numeric(scans.age, errors="coerce")
-    return scans.sort_values(["participant_id", "session_id"], na_position="first").reset_index(drop=True)
+    return scans.sort_values(["participant_id", "session_id"], na_position="first").reset_index(
+        drop=True
+    )
 
 # %% ../nbs/01_cohort.ipynb #91b8618e
 def read_cohort(
-    source: str | Path, # a BIDS dataset, or a CSV/TSV with a `path` column
-) -> pd.DataFrame: # one row per scan, `COHORT_COLUMNS` and `path` (absolute)
+    source: str | Path,  # a BIDS dataset, or a CSV/TSV with a `path` column
+) -> pd.DataFrame:  # one row per scan, `COHORT_COLUMNS` and `path` (absolute)
     "The cohort table, from either door. `MsvaeError` says what is wrong with the source."
     source = Path(source)
     if source.is_dir():
         return read_bids(source)
     if not source.exists():
-        raise MsvaeError(f"{source} does not exist: give a BIDS dataset, or a CSV or TSV with a path column")
+        raise MsvaeError(
+            f"{source} does not exist: give a BIDS dataset, or a CSV or TSV with a path column"
+        )
     separator = "," if source.suffix == ".csv" else "\t"
     try:
-        table = pd.read_csv(source, sep=separator, na_values=["n/a"], dtype={"participant_id": str, "session_id": str})
+        table = pd.read_csv(
+            source,
+            sep=separator,
+            na_values=["n/a"],
+            dtype={"participant_id": str, "session_id": str},
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise MsvaeError(f"{source} is not a table: {error}") from error
     if "path" not in table:
@@ -122,19 +165,23 @@ def read_cohort(
     table["path"] = [str((source.parent / path).resolve()) for path in table.path]
     if "participant_id" not in table:
         table["participant_id"] = [f"sub-{number:05d}" for number in range(1, len(table) + 1)]
-    table["participant_id"] = table.participant_id.map(lambda name: name if name.startswith("sub-") else f"sub-{name}")
+    table["participant_id"] = table.participant_id.map(
+        lambda name: name if name.startswith("sub-") else f"sub-{name}"
+    )
     return _tidy(table)
 
 # %% ../nbs/01_cohort.ipynb #1f6fc2ca
 def split_patients(
-    table: pd.DataFrame, # one row per scan, with participant_id and diagnosis
-    test: float = 0.1, # share of each class's patients held out for testing, in [0, 1)
-    validation: float = 0.1, # share held out for early stopping, in [0, 1)
+    table: pd.DataFrame,  # one row per scan, with participant_id and diagnosis
+    test: float = 0.1,  # share of each class's patients held out for testing, in [0, 1)
+    validation: float = 0.1,  # share held out for early stopping, in [0, 1)
     seed: int = 0,
-) -> pd.Series: # 'train', 'validation' or 'test' per scan, on the index of `table`
+) -> pd.Series:  # 'train', 'validation' or 'test' per scan, on the index of `table`
     "Split scans by patient inside each class (section 4.3)."
     if min(test, validation) < 0 or test + validation >= 1:
-        raise MsvaeError(f"a test share of {test:g} and a validation share of {validation:g} leave nothing to train on")
+        raise MsvaeError(
+            f"a test share of {test:g} and a validation share of {validation:g} leave nothing to train on"
+        )
     patients = table.groupby("participant_id", sort=True).diagnosis.first().fillna("unknown")
     rng = np.random.default_rng(seed)
     part = pd.Series("train", index=patients.index)
@@ -144,5 +191,5 @@ def split_patients(
         n_test = max(round(test * len(names)), int(enough and test > 0))
         n_validation = max(round(validation * len(names)), int(enough and validation > 0))
         part[names[:n_test]] = "test"
-        part[names[n_test:n_test + n_validation]] = "validation"
+        part[names[n_test : n_test + n_validation]] = "validation"
     return table.participant_id.map(part).rename("split")

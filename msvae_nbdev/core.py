@@ -23,14 +23,27 @@ import pandas as pd
 
 # %% ../nbs/00_core.ipynb #109b5adf
 DIAGNOSES = ("healthy", "ms", "leuko1", "leuko2", "leuko3")
-DIAGNOSIS_LABELS = {"healthy": "Healthy", "ms": "MS", "leuko1": "Leuk 1", "leuko2": "Leuk 2", "leuko3": "Leuk 3", "leuko": "Leuk 1-3"}
-DIAGNOSIS_COLORS = {"healthy": "#009E73", "ms": "#0072B2", "leuko1": "#F0C808", "leuko2": "#E69F00", "leuko3": "#D55E00",
-                    "leuko": "#E69F00"}
+DIAGNOSIS_LABELS = {
+    "healthy": "Healthy",
+    "ms": "MS",
+    "leuko1": "Leuk 1",
+    "leuko2": "Leuk 2",
+    "leuko3": "Leuk 3",
+    "leuko": "Leuk 1-3",
+}
+DIAGNOSIS_COLORS = {
+    "healthy": "#009E73",
+    "ms": "#0072B2",
+    "leuko1": "#F0C808",
+    "leuko2": "#E69F00",
+    "leuko3": "#D55E00",
+    "leuko": "#E69F00",
+}
 
 # %% ../nbs/00_core.ipynb #7522865c
 def merge_leuko(
-    diagnosis: pd.Series, # one of `DIAGNOSES` per scan
-) -> pd.Series: # the same with leuko1, leuko2 and leuko3 called leuko
+    diagnosis: pd.Series,  # one of `DIAGNOSES` per scan
+) -> pd.Series:  # the same with leuko1, leuko2 and leuko3 called leuko
     "Merge the three degrees of leukoencephalopathy, as in figure 10."
     return diagnosis.replace({"leuko1": "leuko", "leuko2": "leuko", "leuko3": "leuko"})
 
@@ -41,13 +54,15 @@ class MsvaeError(Exception):
 # %% ../nbs/00_core.ipynb #d84a5c68
 @contextlib.contextmanager
 def atomic_path(
-    path: str | os.PathLike, # where the file shall stand in the end
+    path: str | os.PathLike,  # where the file shall stand in the end
 ):
     "A temporary path beside `path` that becomes `path` when the block ends well, and vanishes when it does not."
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent
+        )
     except OSError as error:
         raise MsvaeError(f"cannot write {path}: {error.strerror or error}") from error
     os.close(handle)
@@ -72,8 +87,8 @@ def _umask() -> int:
 
 # %% ../nbs/00_core.ipynb #976338aa
 def write_json(
-    data: dict, # anything JSON can hold; numpy scalars and arrays are turned into numbers and lists
-    path: str | os.PathLike, # the file
+    data: dict,  # anything JSON can hold; numpy scalars and arrays are turned into numbers and lists
+    path: str | os.PathLike,  # the file
 ) -> None:
     "Write `data` as indented JSON, whole or not at all."
     with atomic_path(path) as temporary:
@@ -92,8 +107,8 @@ def _jsonable(value):
 
 # %% ../nbs/00_core.ipynb #1072ef24
 def read_json(
-    path: str | os.PathLike, # the file
-) -> dict: # its contents
+    path: str | os.PathLike,  # the file
+) -> dict:  # its contents
     "Read a JSON file, or say which file is not one."
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -104,8 +119,8 @@ def read_json(
 
 # %% ../nbs/00_core.ipynb #0e31bb50
 def write_tsv(
-    table: pd.DataFrame, # one row per record; the index is not written
-    path: str | os.PathLike, # the file
+    table: pd.DataFrame,  # one row per record; the index is not written
+    path: str | os.PathLike,  # the file
 ) -> None:
     "Write a table the way BIDS does: tabs between columns, n/a where a value is missing."
     with atomic_path(path) as temporary:
@@ -113,11 +128,13 @@ def write_tsv(
 
 
 def read_tsv(
-    path: str | os.PathLike, # the file
-) -> pd.DataFrame: # one row per record, missing values as NaN
+    path: str | os.PathLike,  # the file
+) -> pd.DataFrame:  # one row per record, missing values as NaN
     "Read a BIDS table; identifiers stay text even when they look like numbers."
     try:
-        return pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str, "session_id": str})
+        return pd.read_csv(
+            path, sep="\t", na_values=["n/a"], dtype={"participant_id": str, "session_id": str}
+        )
     except FileNotFoundError as error:
         raise MsvaeError(f"{path} does not exist") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -125,18 +142,33 @@ def read_tsv(
 
 # %% ../nbs/00_core.ipynb #b23fec56
 def track(
-    iterable, # what to go through
-    description: str, # what is being done, as in "preparing"
-    total: int | None = None, # how many there are, where `iterable` cannot say
-    every: float = 10.0, # seconds between two plain lines where there is no terminal
+    iterable,  # what to go through
+    description: str,  # what is being done, as in "preparing"
+    total: int | None = None,  # how many there are, where `iterable` cannot say
+    every: float = 10.0,  # seconds between two plain lines where there is no terminal
 ):
     "Go through `iterable` and show how far it is and how long it will take."
     total = len(iterable) if total is None else total
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("elapsed"), TimeElapsedColumn(),
-                   TextColumn("left"), TimeRemainingColumn())
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True)) as progress:
             yield from progress.track(iterable, total=total, description=description)
     else:
@@ -151,19 +183,42 @@ def _track_plain(iterable, description, total, every):
         now = time.monotonic()
         if done == total or now - last >= every:
             left = (now - start) / done * (total - done)
-            print(f"{description} {done}/{total}, {now - start:.0f} s elapsed, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{description} {done}/{total}, {now - start:.0f} s elapsed, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
             last = now
 
 # %% ../nbs/00_core.ipynb #287f9878
 def provenance(
-    **facts, # what else shall be remembered: seed, data hash, arguments
-) -> dict: # JSON-ready
+    **facts,  # what else shall be remembered: seed, data hash, arguments
+) -> dict:  # JSON-ready
     "The versions, the machine and the moment, together with the `facts` given."
-    names = ("msvae_nbdev", "tensorflow", "keras", "numpy", "scikit-learn", "SimpleITK", "nibabel", "nilearn", "plotly")
+    names = (
+        "msvae_nbdev",
+        "tensorflow",
+        "keras",
+        "numpy",
+        "scikit-learn",
+        "SimpleITK",
+        "nibabel",
+        "nilearn",
+        "plotly",
+    )
     versions = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    hardware = {"machine": platform.machine(), "cpus": os.cpu_count(), "system": platform.platform()}
-    return {"created": datetime.now(timezone.utc).isoformat(timespec="seconds"), "python": platform.python_version(),
-            "packages": versions, "hardware": hardware, **facts}
+    hardware = {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "system": platform.platform(),
+    }
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": versions,
+        "hardware": hardware,
+        **facts,
+    }

@@ -21,27 +21,51 @@ from .core import MsvaeError, atomic_path, read_json
 from .space import AFFINE
 
 # %% ../nbs/04_figures.ipynb #dd8dc6b5
-_AXIS = dict(showgrid=True, gridcolor="#e5e5e5", zeroline=False, linecolor="#444", showline=True, ticks="outside", automargin=True)
+_AXIS = dict(
+    showgrid=True,
+    gridcolor="#e5e5e5",
+    zeroline=False,
+    linecolor="#444",
+    showline=True,
+    ticks="outside",
+    automargin=True,
+)
 _SCENE_AXIS = dict(showbackground=False, gridcolor="#dddddd", zeroline=False, linecolor="#444")
-pio.templates["msvae"] = go.layout.Template(layout=dict(
-    font=dict(family="Helvetica, Arial, sans-serif", size=13, color="#222"), paper_bgcolor="white", plot_bgcolor="white",
-    xaxis=_AXIS, yaxis=_AXIS, scene=dict(xaxis=_SCENE_AXIS, yaxis=_SCENE_AXIS, zaxis=_SCENE_AXIS),
-    margin=dict(l=60, r=20, t=50, b=50), legend=dict(itemsizing="constant"), title=dict(x=0, xanchor="left", font=dict(size=15))))
+pio.templates["msvae"] = go.layout.Template(
+    layout=dict(
+        font=dict(family="Helvetica, Arial, sans-serif", size=13, color="#222"),
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        xaxis=_AXIS,
+        yaxis=_AXIS,
+        scene=dict(xaxis=_SCENE_AXIS, yaxis=_SCENE_AXIS, zaxis=_SCENE_AXIS),
+        margin=dict(l=60, r=20, t=50, b=50),
+        legend=dict(itemsizing="constant"),
+        title=dict(x=0, xanchor="left", font=dict(size=15)),
+    )
+)
 
 # %% ../nbs/04_figures.ipynb #dfc7873e
 PLANES = ("axial", "coronal", "sagittal")
-PLANE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2} # the voxel axis that a plane cuts across
+PLANE_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}  # the voxel axis that a plane cuts across
 
 
 def plane_images(
-    volume: np.ndarray, # (i, j, k)
-    affine: np.ndarray | None = None, # (4, 4), voxel index to RAS millimetres; None: the prepared grid's
-    at: tuple = (0, -18, 10), # the point to cut at, RAS millimetres; None: the middle of the volume
-    planes: tuple = PLANES, # which, and in which order
-    pixel: float | None = None, # millimetres a side of the result; None: the smallest voxel side
-) -> list: # one 2-D array per plane, first axis down, patient's left on the left
+    volume: np.ndarray,  # (i, j, k)
+    affine: np.ndarray
+    | None = None,  # (4, 4), voxel index to RAS millimetres; None: the prepared grid's
+    at: tuple = (
+        0,
+        -18,
+        10,
+    ),  # the point to cut at, RAS millimetres; None: the middle of the volume
+    planes: tuple = PLANES,  # which, and in which order
+    pixel: float | None = None,  # millimetres a side of the result; None: the smallest voxel side
+) -> list:  # one 2-D array per plane, first axis down, patient's left on the left
     "Cut a volume in the three planes, with square pixels."
-    image = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(volume, np.float32), AFFINE if affine is None else affine))
+    image = nib.as_closest_canonical(
+        nib.Nifti1Image(np.asarray(volume, np.float32), AFFINE if affine is None else affine)
+    )
     data, affine = np.asarray(image.dataobj), image.affine
     zooms = nib.affines.voxel_sizes(affine)
     pixel = zooms.min() if pixel is None else pixel
@@ -60,12 +84,14 @@ def plane_images(
 
 def _nearest(number: int, side: float, pixel: float) -> np.ndarray:
     "The index of the voxel under each pixel along one axis."
-    return np.minimum((np.arange(max(1, round(number * side / pixel))) + 0.5) * pixel / side, number - 1).astype(int)
+    return np.minimum(
+        (np.arange(max(1, round(number * side / pixel))) + 0.5) * pixel / side, number - 1
+    ).astype(int)
 
 # %% ../nbs/04_figures.ipynb #cbb7fc63
 def png_uri(
-    image: np.ndarray, # (rows, columns) or (rows, columns, 3), uint8
-) -> str: # data:image/png;base64,...
+    image: np.ndarray,  # (rows, columns) or (rows, columns, 3), uint8
+) -> str:  # data:image/png;base64,...
     "An image as a data URI, for HTML and for plotly."
     from PIL import Image
 
@@ -75,11 +101,13 @@ def png_uri(
 
 # %% ../nbs/04_figures.ipynb #de9fa6d4
 def mosaic(
-    images: list, # rows of columns of 2-D arrays
-    window: tuple = (0, 1), # intensities shown as black and as white
-    overlays: list | None = None, # the same layout, boolean arrays or None, drawn in colour
-    gap: int = 2, # pixels between panels
-) -> tuple: # (uint8 array (rows, columns, 3), centres of the columns, centres of the rows), in pixels
+    images: list,  # rows of columns of 2-D arrays
+    window: tuple = (0, 1),  # intensities shown as black and as white
+    overlays: list | None = None,  # the same layout, boolean arrays or None, drawn in colour
+    gap: int = 2,  # pixels between panels
+) -> (
+    tuple
+):  # (uint8 array (rows, columns, 3), centres of the columns, centres of the rows), in pixels
     "Lay out slices as one picture; panels of different size are centred in their cell."
     heights = [max(image.shape[0] for image in row) for row in images]
     widths = [max(row[column].shape[1] for row in images) for column in range(len(images[0]))]
@@ -93,34 +121,56 @@ def mosaic(
             overlay = overlays[r][c] if overlays else None
             if overlay is not None:
                 panel[overlay > 0] = 0.4 * panel[overlay > 0] + 0.6 * np.array([213, 94, 0])
-            top, left = tops[r] + (heights[r] - image.shape[0]) // 2, lefts[c] + (widths[c] - image.shape[1]) // 2
-            picture[top:top + image.shape[0], left:left + image.shape[1]] = panel
+            top, left = (
+                tops[r] + (heights[r] - image.shape[0]) // 2,
+                lefts[c] + (widths[c] - image.shape[1]) // 2,
+            )
+            picture[top : top + image.shape[0], left : left + image.shape[1]] = panel
     return picture, lefts[:-1] + np.array(widths) / 2, tops[:-1] + np.array(heights) / 2
 
 # %% ../nbs/04_figures.ipynb #7593fa68
 def brain_figure(
-    volumes: list, # volumes (i, j, k) or (i, j, k, 1)
-    labels: list, # one text per volume
-    affine: np.ndarray | list | None = None, # (4, 4), or one per volume; None: the prepared grid's
-    at: tuple = (0, -18, 10), # where to cut, RAS millimetres; None: the middle of each volume
+    volumes: list,  # volumes (i, j, k) or (i, j, k, 1)
+    labels: list,  # one text per volume
+    affine: np.ndarray | list | None = None,  # (4, 4), or one per volume; None: the prepared grid's
+    at: tuple = (0, -18, 10),  # where to cut, RAS millimetres; None: the middle of each volume
     planes: tuple = PLANES,
-    window: tuple | None = (0, 1), # the same for all panels; None: each volume from its minimum to its 99.5 percentile
-    overlays: list | None = None, # masks, one per volume or None
-    by: str = "column", # 'column': a volume is a column and a plane a row; 'row': the other way round
-    pixel: float | None = None, # millimetres a side; None: as fine as the finest volume
-    scale: float = 3.0, # screen pixels per picture pixel
+    window: tuple | None = (
+        0,
+        1,
+    ),  # the same for all panels; None: each volume from its minimum to its 99.5 percentile
+    overlays: list | None = None,  # masks, one per volume or None
+    by: str = "column",  # 'column': a volume is a column and a plane a row; 'row': the other way round
+    pixel: float | None = None,  # millimetres a side; None: as fine as the finest volume
+    scale: float = 3.0,  # screen pixels per picture pixel
     title: str = "",
-) -> go.Figure: # one image with labels
+) -> go.Figure:  # one image with labels
     "Volumes side by side in three planes, same slice and window."
     volumes = [np.squeeze(np.asarray(volume, np.float32)) for volume in volumes]
-    affines = affine if isinstance(affine, list) else [AFFINE if affine is None else affine] * len(volumes)
+    affines = (
+        affine
+        if isinstance(affine, list)
+        else [AFFINE if affine is None else affine] * len(volumes)
+    )
     pixel = min(nib.affines.voxel_sizes(each).min() for each in affines) if pixel is None else pixel
     if window is None:
         tops = [float(np.percentile(volume, 99.5)) or 1.0 for volume in volumes]
-        volumes, window = [(volume - volume.min()) / (top - volume.min() or 1) for volume, top in zip(volumes, tops)], (0, 1)
-    panels = [plane_images(volume, each, at, planes, pixel) for volume, each in zip(volumes, affines)]
-    masks = [[None] * len(planes) if overlay is None else plane_images(np.squeeze(overlay), each, at, planes, pixel)
-             for overlay, each in zip(overlays or [None] * len(volumes), affines)]
+        volumes, window = (
+            [
+                (volume - volume.min()) / (top - volume.min() or 1)
+                for volume, top in zip(volumes, tops)
+            ],
+            (0, 1),
+        )
+    panels = [
+        plane_images(volume, each, at, planes, pixel) for volume, each in zip(volumes, affines)
+    ]
+    masks = [
+        [None] * len(planes)
+        if overlay is None
+        else plane_images(np.squeeze(overlay), each, at, planes, pixel)
+        for overlay, each in zip(overlays or [None] * len(volumes), affines)
+    ]
     names = (list(labels), [plane.capitalize() for plane in planes])
     if by == "column":
         panels, masks = list(zip(*panels)), list(zip(*masks))
@@ -133,87 +183,194 @@ def _picture_figure(picture, x, y, columns, rows, scale, title) -> go.Figure:
     height, width = picture.shape[:2]
     figure = go.Figure(go.Image(source=png_uri(picture), hoverinfo="skip"))
     for position, text in zip(x, columns):
-        figure.add_annotation(x=position, y=-2 / scale, text=text, showarrow=False, yanchor="bottom")
+        figure.add_annotation(
+            x=position, y=-2 / scale, text=text, showarrow=False, yanchor="bottom"
+        )
     for position, text in zip(y, rows):
         figure.add_annotation(x=-4 / scale, y=position, text=text, showarrow=False, xanchor="right")
-    figure.add_annotation(x=0, y=height, text="left is the patient's left", showarrow=False, xanchor="left", yanchor="top",
-                          font=dict(size=10, color="#666"))
+    figure.add_annotation(
+        x=0,
+        y=height,
+        text="left is the patient's left",
+        showarrow=False,
+        xanchor="left",
+        yanchor="top",
+        font=dict(size=10, color="#666"),
+    )
     left = (14 + 7 * max(map(len, rows))) / scale
     above, below = 22 / scale, 18 / scale
     figure.update_xaxes(visible=False, range=[-left, width], constrain="domain")
-    figure.update_yaxes(visible=False, range=[height + below, -above], scaleanchor="x", constrain="domain")
+    figure.update_yaxes(
+        visible=False, range=[height + below, -above], scaleanchor="x", constrain="domain"
+    )
     top = 40 if title else 5
-    figure.update_layout(template="msvae", title=title, margin=dict(l=5, r=5, t=top, b=5),
-                         width=round((width + left) * scale) + 10, height=round((height + above + below) * scale) + top + 5)
+    figure.update_layout(
+        template="msvae",
+        title=title,
+        margin=dict(l=5, r=5, t=top, b=5),
+        width=round((width + left) * scale) + 10,
+        height=round((height + above + below) * scale) + top + 5,
+    )
     return figure
 
 # %% ../nbs/04_figures.ipynb #5a64c8bf
-SLIDER = 70 # screen pixels for the slider below a row
+SLIDER = 70  # screen pixels for the slider below a row
 
 
 def slice_figure(
-    volumes: list, # prepared volumes (40, 48, 40[, 1]), shown side by side
-    labels: list, # one text per volume
-    planes: tuple = PLANES, # a row and a slider each
-    at: tuple = (0, -18, 10), # where to begin, RAS millimetres
-    window: tuple = (0, 1), # intensities shown as black and as white, the same for all
-    scale: float = 4.0, # screen pixels per voxel
+    volumes: list,  # prepared volumes (40, 48, 40[, 1]), shown side by side
+    labels: list,  # one text per volume
+    planes: tuple = PLANES,  # a row and a slider each
+    at: tuple = (0, -18, 10),  # where to begin, RAS millimetres
+    window: tuple = (0, 1),  # intensities shown as black and as white, the same for all
+    scale: float = 4.0,  # screen pixels per voxel
 ) -> go.Figure:
     "Volumes side by side, with a slider through the slices of each plane."
-    grey = [np.uint8(255 * np.clip((np.squeeze(volume) - window[0]) / (window[1] - window[0]), 0, 1)) for volume in volumes]
-    sides = [[axis for axis in range(3) if axis != PLANE_AXIS[plane]] for plane in planes] # what runs across and what up
+    grey = [
+        np.uint8(255 * np.clip((np.squeeze(volume) - window[0]) / (window[1] - window[0]), 0, 1))
+        for volume in volumes
+    ]
+    sides = [
+        [axis for axis in range(3) if axis != PLANE_AXIS[plane]] for plane in planes
+    ]  # what runs across and what up
     column_width = 10 + scale * max(grey[0].shape[across] for across, _ in sides)
     heights = [scale * grey[0].shape[up] for _, up in sides]
     total, figure, sliders, top = sum(heights) + SLIDER * (len(planes) - 1), go.Figure(), [], 0.0
     for row, (plane, axes, height) in enumerate(zip(planes, sides, heights)):
         slider = _slice_slider(grey, plane, at, row * len(grey), y=1 - (top + height) / total)
         for column, source in enumerate(slider["steps"][slider["active"]]["args"][0]["source"]):
-            box = [column / len(grey), (column + 1) / len(grey)], [1 - (top + height) / total, 1 - top / total]
+            box = (
+                [column / len(grey), (column + 1) / len(grey)],
+                [1 - (top + height) / total, 1 - top / total],
+            )
             _slice_panel(figure, source, row * len(grey) + column + 1, grey[0].shape, axes, box)
         sliders.append(slider)
         top += height + SLIDER
     for column, label in enumerate(labels):
-        figure.add_annotation(x=(column + 0.5) / len(grey), y=1, xref="paper", yref="paper", yanchor="bottom", text=label, showarrow=False)
-    figure.add_annotation(x=1, y=0, xref="paper", yref="paper", xanchor="right", yanchor="top", yshift=16 - SLIDER, text="left is the patient's left",
-                          showarrow=False, font=dict(size=10, color="#666"))
-    return figure.update_layout(template="msvae", sliders=sliders, margin=dict(l=15, r=15, t=25, b=SLIDER),
-                                width=round(column_width * len(grey)) + 30, height=round(total) + 25 + SLIDER)
+        figure.add_annotation(
+            x=(column + 0.5) / len(grey),
+            y=1,
+            xref="paper",
+            yref="paper",
+            yanchor="bottom",
+            text=label,
+            showarrow=False,
+        )
+    figure.add_annotation(
+        x=1,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="right",
+        yanchor="top",
+        yshift=16 - SLIDER,
+        text="left is the patient's left",
+        showarrow=False,
+        font=dict(size=10, color="#666"),
+    )
+    return figure.update_layout(
+        template="msvae",
+        sliders=sliders,
+        margin=dict(l=15, r=15, t=25, b=SLIDER),
+        width=round(column_width * len(grey)) + 30,
+        height=round(total) + 25 + SLIDER,
+    )
 
 
 def _slice_slider(grey: list, plane: str, at: tuple, first: int, y: float) -> dict:
     "The slider of one plane: each step exchanges the pictures of its row, which begin with trace `first`."
     axis = PLANE_AXIS[plane]
     start, step = AFFINE[axis, 3], AFFINE[axis, axis]
-    filled = [index for index in range(grey[0].shape[axis]) if any(volume.take(index, axis).any() for volume in grey)] or [0]
-    steps = [dict(method="restyle", label=f"{start + step * index:.0f}",
-                  args=[{"source": [png_uri(volume.take(index, axis).T) for volume in grey]}, list(range(first, first + len(grey)))]) for index in filled]
+    filled = [
+        index
+        for index in range(grey[0].shape[axis])
+        if any(volume.take(index, axis).any() for volume in grey)
+    ] or [0]
+    steps = [
+        dict(
+            method="restyle",
+            label=f"{start + step * index:.0f}",
+            args=[
+                {"source": [png_uri(volume.take(index, axis).T) for volume in grey]},
+                list(range(first, first + len(grey))),
+            ],
+        )
+        for index in filled
+    ]
     active = int(np.argmin([abs(start + step * index - at[axis]) for index in filled]))
-    return dict(active=active, steps=steps, x=0.02, len=0.96, y=y, yanchor="top", pad=dict(t=5), ticklen=0, minorticklen=0, font=dict(color="white", size=1),
-                currentvalue=dict(prefix=f"{plane.capitalize()}, {'xyz'[axis]} = ", suffix=" mm", font=dict(color="#222", size=13)))
+    return dict(
+        active=active,
+        steps=steps,
+        x=0.02,
+        len=0.96,
+        y=y,
+        yanchor="top",
+        pad=dict(t=5),
+        ticklen=0,
+        minorticklen=0,
+        font=dict(color="white", size=1),
+        currentvalue=dict(
+            prefix=f"{plane.capitalize()}, {'xyz'[axis]} = ",
+            suffix=" mm",
+            font=dict(color="#222", size=13),
+        ),
+    )
 
 
-def _slice_panel(figure: go.Figure, source: str, number: int, shape: tuple, axes: list, box: tuple) -> None:
+def _slice_panel(
+    figure: go.Figure, source: str, number: int, shape: tuple, axes: list, box: tuple
+) -> None:
     "One picture on axes of its own, in millimetres."
-    starts, ends = ([AFFINE[axis, 3] + AFFINE[axis, axis] * (index * shape[axis] - 0.5) for axis in axes] for index in (0, 1))
+    starts, ends = (
+        [AFFINE[axis, 3] + AFFINE[axis, axis] * (index * shape[axis] - 0.5) for axis in axes]
+        for index in (0, 1)
+    )
     names = ["xyz"[axis] for axis in axes]
-    figure.add_trace(go.Image(source=source, x0=AFFINE[axes[0], 3], dx=AFFINE[axes[0], axes[0]], y0=AFFINE[axes[1], 3], dy=AFFINE[axes[1], axes[1]],
-                              xaxis=f"x{number}", yaxis=f"y{number}",
-                              hovertemplate=f"{names[0]} %{{x}}, {names[1]} %{{y}} mm<br>intensity %{{z[0]}} of 255<extra></extra>"))
-    figure.update_layout({f"xaxis{number}": dict(visible=False, domain=box[0], anchor=f"y{number}", range=[starts[0], ends[0]], constrain="domain"),
-                          f"yaxis{number}": dict(visible=False, domain=box[1], anchor=f"x{number}", range=[starts[1], ends[1]], scaleanchor=f"x{number}",
-                                                 constrain="domain")})
+    figure.add_trace(
+        go.Image(
+            source=source,
+            x0=AFFINE[axes[0], 3],
+            dx=AFFINE[axes[0], axes[0]],
+            y0=AFFINE[axes[1], 3],
+            dy=AFFINE[axes[1], axes[1]],
+            xaxis=f"x{number}",
+            yaxis=f"y{number}",
+            hovertemplate=f"{names[0]} %{{x}}, {names[1]} %{{y}} mm<br>intensity %{{z[0]}} of 255<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        {
+            f"xaxis{number}": dict(
+                visible=False,
+                domain=box[0],
+                anchor=f"y{number}",
+                range=[starts[0], ends[0]],
+                constrain="domain",
+            ),
+            f"yaxis{number}": dict(
+                visible=False,
+                domain=box[1],
+                anchor=f"x{number}",
+                range=[starts[1], ends[1]],
+                scaleanchor=f"x{number}",
+                constrain="domain",
+            ),
+        }
+    )
 
 # %% ../nbs/04_figures.ipynb #f4866498
 def save_figure(
-    figure: go.Figure, # any plotly figure
-    folder: str | Path, # the run folder; the figure goes to its `figures` folder
-    name: str, # short, sortable and unique in the run: quality-reconstructions
-    title: str, # one line
-    caption: str, # what to see in it, in a sentence or two
-) -> Path: # of the file written
+    figure: go.Figure,  # any plotly figure
+    folder: str | Path,  # the run folder; the figure goes to its `figures` folder
+    name: str,  # short, sortable and unique in the run: quality-reconstructions
+    title: str,  # one line
+    caption: str,  # what to see in it, in a sentence or two
+) -> Path:  # of the file written
     "Store a figure with its title and caption in a run folder."
     if not re.fullmatch(r"[a-z0-9-]+", name):
-        raise MsvaeError(f"a figure's name is made of lower-case letters, digits and hyphens, not {name!r}")
+        raise MsvaeError(
+            f"a figure's name is made of lower-case letters, digits and hyphens, not {name!r}"
+        )
     figure.update_layout(meta=dict(title=title, caption=caption))
     path = Path(folder) / "figures" / f"{name}.json"
     with atomic_path(path) as temporary:
@@ -222,8 +379,8 @@ def save_figure(
 
 
 def load_figures(
-    folder: str | Path, # the run folder
-) -> list: # (name, title, caption, figure), sorted by name
+    folder: str | Path,  # the run folder
+) -> list:  # (name, title, caption, figure), sorted by name
     "All figures stored in a run folder."
     stored = []
     for path in sorted((Path(folder) / "figures").glob("*.json")):

@@ -12,20 +12,20 @@ from numba import njit
 
 # %% ../nbs/02_interpolation.ipynb #3e8c8559
 def compiled(
-    function, # of numbers and arrays
-    **options, # of `numba.njit`
-): # the compiled function
+    function,  # of numbers and arrays
+    **options,  # of `numba.njit`
+):  # the compiled function
     "A function as machine code, kept on the disk for other processes where a folder for it can be written."
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError: # numba: no locator available
+    except RuntimeError:  # numba: no locator available
         return njit(**options)(function)
 
 # %% ../nbs/02_interpolation.ipynb #891ee4f7
 def plain(
     array: np.ndarray,
     dtype: type = np.float32,
-) -> np.ndarray: # in C order, read-only; the same memory where it can be
+) -> np.ndarray:  # in C order, read-only; the same memory where it can be
     "An array as the functions here take it: of one type, in one order, and only to be read."
     array = np.ascontiguousarray(array, dtype).view()
     array.flags.writeable = False
@@ -33,7 +33,7 @@ def plain(
 
 # %% ../nbs/02_interpolation.ipynb #29dbb229
 def compile_ahead(
-    examples: list, # of (function, *arguments): the least work that calls each compiled function
+    examples: list,  # of (function, *arguments): the least work that calls each compiled function
 ) -> None:
     "Compile here what processes started later load from the disk; nothing where it cannot be kept."
     if _cell.stats.cache_path is not None:
@@ -44,22 +44,32 @@ def compile_ahead(
 @compiled
 def _cell(position, side):
     "The last lattice point before a position from which a cell begins, and how far into the cell the position lies, 0 to 1."
-    inside = position if position > 0 else 0.0 # also where it is not a number: nothing else checks that memory is not left
+    inside = (
+        position if position > 0 else 0.0
+    )  # also where it is not a number: nothing else checks that memory is not left
     inside = inside if inside < side - 1.0 else side - 1.0
     low = int(inside)
     low = low if low < side - 2 else side - 2
-    low = low if low > 0 else 0 # a lattice of one point
-    return np.uint64(low), np.float32(inside - low) # an index without a sign: numba need not ask whether it counts from the end
+    low = low if low > 0 else 0  # a lattice of one point
+    return np.uint64(low), np.float32(
+        inside - low
+    )  # an index without a sign: numba need not ask whether it counts from the end
 
 
 @compiled
 def _between(field, m, i, j, k, u, v, w):
     "A component's value in the cell of (i, j, k), shares (u, v, w) of its sides from there."
-    next_i, next_j, next_k = i + np.uint64(field.shape[1] > 1), j + np.uint64(field.shape[2] > 1), k + np.uint64(field.shape[3] > 1)
+    next_i, next_j, next_k = (
+        i + np.uint64(field.shape[1] > 1),
+        j + np.uint64(field.shape[2] > 1),
+        k + np.uint64(field.shape[3] > 1),
+    )
     a = field[m, i, j, k] + w * (field[m, i, j, next_k] - field[m, i, j, k])
     b = field[m, i, next_j, k] + w * (field[m, i, next_j, next_k] - field[m, i, next_j, k])
     c = field[m, next_i, j, k] + w * (field[m, next_i, j, next_k] - field[m, next_i, j, k])
-    d = field[m, next_i, next_j, k] + w * (field[m, next_i, next_j, next_k] - field[m, next_i, next_j, k])
+    d = field[m, next_i, next_j, k] + w * (
+        field[m, next_i, next_j, next_k] - field[m, next_i, next_j, k]
+    )
     near, far = a + v * (b - a), c + v * (d - c)
     return near + u * (far - near)
 
@@ -77,26 +87,30 @@ def _look_up(field, index, beyond, result):
 
 
 def sample(
-    volume: np.ndarray, # (i, j, k)
-    index: np.ndarray, # (3, ...), float, in voxels
-) -> np.ndarray: # float32, (...), zero outside the lattice
+    volume: np.ndarray,  # (i, j, k)
+    index: np.ndarray,  # (3, ...), float, in voxels
+) -> np.ndarray:  # float32, (...), zero outside the lattice
     "Linear interpolation of a map."
     result = np.zeros(index.shape[1:], np.float32)
-    _look_up(plain(volume)[None], plain(index, np.float64).reshape(3, -1), False, result.reshape(1, -1))
+    _look_up(
+        plain(volume)[None], plain(index, np.float64).reshape(3, -1), False, result.reshape(1, -1)
+    )
     return result
 
 # %% ../nbs/02_interpolation.ipynb #34e3c24a
 def look_up(
-    field: np.ndarray, # (c, i, j, k)
-    index: np.ndarray, # (3, ...), float, in voxels; outside the lattice the nearest of its points counts
-) -> np.ndarray: # float32, (c, ...)
+    field: np.ndarray,  # (c, i, j, k)
+    index: np.ndarray,  # (3, ...), float, in voxels; outside the lattice the nearest of its points counts
+) -> np.ndarray:  # float32, (c, ...)
     "Linear interpolation of a vector field."
     result = np.empty((len(field), *index.shape[1:]), np.float32)
-    _look_up(plain(field), plain(index, np.float64).reshape(3, -1), True, result.reshape(len(field), -1))
+    _look_up(
+        plain(field), plain(index, np.float64).reshape(3, -1), True, result.reshape(len(field), -1)
+    )
     return result
 
 # %% ../nbs/02_interpolation.ipynb #866ea3cc
-EDGE = 1e-6 # voxels: what rounding puts this far off the lattice is on its edge
+EDGE = 1e-6  # voxels: what rounding puts this far off the lattice is on its edge
 
 
 @compiled
@@ -109,16 +123,23 @@ def _sample_affine(field, matrix, result):
             z0 = matrix[2, 0] * i + matrix[2, 1] * j + matrix[2, 3]
             for k in range(result.shape[2]):
                 x, y, z = x0 + matrix[0, 2] * k, y0 + matrix[1, 2] * k, z0 + matrix[2, 2] * k
-                if x >= -EDGE and y >= -EDGE and z >= -EDGE and x <= a - 1 + EDGE and y <= b - 1 + EDGE and z <= c - 1 + EDGE:
+                if (
+                    x >= -EDGE
+                    and y >= -EDGE
+                    and z >= -EDGE
+                    and x <= a - 1 + EDGE
+                    and y <= b - 1 + EDGE
+                    and z <= c - 1 + EDGE
+                ):
                     (l, p), (m, q), (n, r) = _cell(x, a), _cell(y, b), _cell(z, c)
                     result[i, j, k] = _between(field, np.int64(0), l, m, n, p, q, r)
 
 
 def sample_affine(
-    volume: np.ndarray, # (i, j, k)
-    matrix: np.ndarray, # (4, 4), voxel index of the result to voxel index of `volume`
-    shape: tuple, # of the result
-) -> np.ndarray: # float32, `shape`, zero outside the lattice
+    volume: np.ndarray,  # (i, j, k)
+    matrix: np.ndarray,  # (4, 4), voxel index of the result to voxel index of `volume`
+    shape: tuple,  # of the result
+) -> np.ndarray:  # float32, `shape`, zero outside the lattice
     "Linear interpolation of a map along another straight lattice."
     result = np.zeros(shape, np.float32)
     _sample_affine(plain(volume)[None], plain(matrix, np.float64), result)
@@ -131,7 +152,9 @@ def _rows(coarse, i, u, j, v, rows):
     for axis in range(rows.shape[0]):
         for k in range(rows.shape[1]):
             near = coarse[axis, i, j, k] + v * (coarse[axis, i, j + 1, k] - coarse[axis, i, j, k])
-            far = coarse[axis, i + 1, j, k] + v * (coarse[axis, i + 1, j + 1, k] - coarse[axis, i + 1, j, k])
+            far = coarse[axis, i + 1, j, k] + v * (
+                coarse[axis, i + 1, j + 1, k] - coarse[axis, i + 1, j, k]
+            )
             rows[axis, k] = near + u * (far - near)
 
 
@@ -142,21 +165,25 @@ def _upsample(coarse, low_i, low_j, low_k, u, v, w, result):
         for j in range(result.shape[1]):
             _rows(coarse, low_i[i], u[i], low_j[j], v[j], rows)
             for k in range(result.shape[2]):
-                result[i, j, k] = rows[0, low_k[k]] + w[k] * (rows[0, low_k[k] + 1] - rows[0, low_k[k]])
+                result[i, j, k] = rows[0, low_k[k]] + w[k] * (
+                    rows[0, low_k[k] + 1] - rows[0, low_k[k]]
+                )
 
 
 def _places(sides: tuple, shape: tuple, step: float | tuple) -> list:
     "For each axis of a fine lattice, the coarse points below its own; then how far past them."
     positions = [np.arange(fine) / each for fine, each in zip(shape, np.broadcast_to(step, 3))]
-    lows = [np.minimum(position.astype(np.int64), side - 2) for position, side in zip(positions, sides)]
+    lows = [
+        np.minimum(position.astype(np.int64), side - 2) for position, side in zip(positions, sides)
+    ]
     return lows + [(position - low).astype(np.float32) for position, low in zip(positions, lows)]
 
 
 def upsample(
-    coarse: np.ndarray, # (i, j, k), samples at 0, step, 2*step, ...; at least 2 a side
-    shape: tuple, # of the result; needs (side - 1) / step <= coarse side - 1 on each axis
-    step: float | tuple, # distance between coarse samples in fine ones, one or one per axis
-) -> np.ndarray: # float32, linear in between
+    coarse: np.ndarray,  # (i, j, k), samples at 0, step, 2*step, ...; at least 2 a side
+    shape: tuple,  # of the result; needs (side - 1) / step <= coarse side - 1 on each axis
+    step: float | tuple,  # distance between coarse samples in fine ones, one or one per axis
+) -> np.ndarray:  # float32, linear in between
     "Linear interpolation from one regular lattice to a finer one."
     result = np.empty(shape, np.float32)
     _upsample(plain(coarse)[None], *_places(coarse.shape, shape, step), result)
@@ -177,23 +204,43 @@ def _warp(field, nodes, low_i, low_j, low_k, u, v, w, inside, anything, result):
                         x = rows[0, low] + share * (rows[0, low + 1] - rows[0, low])
                         y = rows[1, low] + share * (rows[1, low + 1] - rows[1, low])
                         z = rows[2, low] + share * (rows[2, low + 1] - rows[2, low])
-                        if x >= 0 and y >= 0 and z >= 0 and x <= a - 1 and y <= b - 1 and z <= c - 1:
-                            (l, p), (m, q), (n, r) = _cell(np.float64(x), a), _cell(np.float64(y), b), _cell(np.float64(z), c)
+                        if (
+                            x >= 0
+                            and y >= 0
+                            and z >= 0
+                            and x <= a - 1
+                            and y <= b - 1
+                            and z <= c - 1
+                        ):
+                            (l, p), (m, q), (n, r) = (
+                                _cell(np.float64(x), a),
+                                _cell(np.float64(y), b),
+                                _cell(np.float64(z), c),
+                            )
                             for component in range(len(field)):
-                                result[component, i, j, k] = _between(field, component, l, m, n, p, q, r)
+                                result[component, i, j, k] = _between(
+                                    field, component, l, m, n, p, q, r
+                                )
 
 
 def warp(
-    field: np.ndarray, # (c, a, b, d), maps on one lattice, at least 2 a side
-    nodes: np.ndarray, # (3, i, j, k), voxel indices of the maps at the coarse points of a lattice
-    shape: tuple, # of the result
-    step: float | tuple, # distance between coarse points in fine ones, one or one per axis
-    inside: np.ndarray | None = None, # bool, `shape`: where to look; None: everywhere
-) -> np.ndarray: # float32, (c, *shape); zero outside the maps and where not looked
+    field: np.ndarray,  # (c, a, b, d), maps on one lattice, at least 2 a side
+    nodes: np.ndarray,  # (3, i, j, k), voxel indices of the maps at the coarse points of a lattice
+    shape: tuple,  # of the result
+    step: float | tuple,  # distance between coarse points in fine ones, one or one per axis
+    inside: np.ndarray | None = None,  # bool, `shape`: where to look; None: everywhere
+) -> np.ndarray:  # float32, (c, *shape); zero outside the maps and where not looked
     "Maps as seen along a bent lattice: `sample` at places that `upsample` would give."
     result = np.zeros((len(field), *shape), np.float32)
     inside = plain(np.ones(shape) if inside is None else inside, bool)
-    _warp(plain(field), plain(nodes), *_places(nodes.shape[1:], shape, step), inside, inside.any(2), result)
+    _warp(
+        plain(field),
+        plain(nodes),
+        *_places(nodes.shape[1:], shape, step),
+        inside,
+        inside.any(2),
+        result,
+    )
     return result
 
 # %% ../nbs/02_interpolation.ipynb #04d5d1f8
@@ -212,7 +259,11 @@ def _smooth_middle(volume, weights, places, result):
             for k in range(length):
                 result[i, j, k] = weights[0] * volume[i, j, k]
             for away in range(1, reach + 1):
-                before, after, weight = places[reach + j - away], places[reach + j + away], weights[away]
+                before, after, weight = (
+                    places[reach + j - away],
+                    places[reach + j + away],
+                    weights[away],
+                )
                 for k in range(length):
                     result[i, j, k] += weight * (volume[i, before, k] + volume[i, after, k])
 
@@ -228,19 +279,27 @@ def _smooth_last(volume, weights, places, result):
         for k in range(side):
             result[i, k] = weights[0] * padded[reach + k]
         for away in range(1, reach + 1):
-            before, after, weight = padded[reach - away:reach - away + side], padded[reach + away:reach + away + side], weights[away]
+            before, after, weight = (
+                padded[reach - away : reach - away + side],
+                padded[reach + away : reach + away + side],
+                weights[away],
+            )
             for k in range(side):
                 result[i, k] += weight * (before[k] + after[k])
 
 # %% ../nbs/02_interpolation.ipynb #25f44726
 def smooth(
-    volume: np.ndarray, # (i, j, k)
-    sigma: float | tuple, # standard deviation in voxels, one or one per axis; 0: not along this axis
-    mode: str = "reflect", # what lies beyond the edge, as in scipy: "reflect" or "wrap"
-    truncate: float = 4.0, # standard deviations at which the kernel ends
-) -> np.ndarray: # float32, same shape
+    volume: np.ndarray,  # (i, j, k)
+    sigma: float
+    | tuple,  # standard deviation in voxels, one or one per axis; 0: not along this axis
+    mode: str = "reflect",  # what lies beyond the edge, as in scipy: "reflect" or "wrap"
+    truncate: float = 4.0,  # standard deviations at which the kernel ends
+) -> np.ndarray:  # float32, same shape
     "A Gaussian filter."
-    result, spare = np.ascontiguousarray(volume, np.float32), [np.empty(volume.shape, np.float32) for _ in range(2)]
+    result, spare = (
+        np.ascontiguousarray(volume, np.float32),
+        [np.empty(volume.shape, np.float32) for _ in range(2)],
+    )
     for axis, width in enumerate(np.broadcast_to(sigma, 3)):
         if width > 0:
             source, result = plain(result), spare[axis % 2]
@@ -248,7 +307,12 @@ def smooth(
             weights = (weights / (2 * weights.sum() - weights[0])).astype(np.float32)
             places = _beyond(volume.shape[axis], len(weights) - 1, mode == "wrap")
             if axis == 2:
-                _smooth_last(source.reshape(-1, source.shape[2]), weights, places, result.reshape(-1, source.shape[2]))
+                _smooth_last(
+                    source.reshape(-1, source.shape[2]),
+                    weights,
+                    places,
+                    result.reshape(-1, source.shape[2]),
+                )
             else:
                 sides = (1, source.shape[0], -1) if axis == 0 else source.shape
                 _smooth_middle(source.reshape(sides), weights, places, result.reshape(sides))
@@ -271,16 +335,19 @@ def _nearest_middle(squares, steps, result):
 
 
 def distance(
-    inside: np.ndarray, # bool, (i, j, k)
-    reach: float, # millimetres
-    zooms: np.ndarray | float = 1.0, # millimetres a side, one or one per axis
-) -> np.ndarray: # float32, same shape; infinite beyond `reach`
+    inside: np.ndarray,  # bool, (i, j, k)
+    reach: float,  # millimetres
+    zooms: np.ndarray | float = 1.0,  # millimetres a side, one or one per axis
+) -> np.ndarray:  # float32, same shape; infinite beyond `reach`
     "Millimetres to the nearest voxel outside, exact up to `reach`."
-    result, spare = np.where(inside, np.float32(np.inf), np.float32(0)), [np.empty(inside.shape, np.float32) for _ in range(2)]
+    result, spare = (
+        np.where(inside, np.float32(np.inf), np.float32(0)),
+        [np.empty(inside.shape, np.float32) for _ in range(2)],
+    )
     for axis, zoom in enumerate(np.broadcast_to(zooms, 3)):
         steps = ((np.arange(int(reach / zoom + 1e-6)) + 1) * zoom) ** 2
         source, result = plain(result), spare[axis % 2]
-        if axis == 2: # rows lie in memory one after the other: turned, neighbours are whole rows
+        if axis == 2:  # rows lie in memory one after the other: turned, neighbours are whole rows
             turned = np.empty((len(source), source.shape[2], source.shape[1]), np.float32)
             _nearest_middle(plain(source.swapaxes(1, 2)), steps.astype(np.float32), turned)
             result = turned.swapaxes(1, 2)

@@ -26,23 +26,37 @@ FACTOR = 4
 # %% ../nbs/03_space.ipynb #c25e69ac
 class Template(NamedTuple):
     "The ICBM152 brain on its own 1 mm grid; all arrays have the same shape, tissue maps are fractions in [0, 1]."
-    t1: np.ndarray # float32, skull-stripped T1-weighted intensity in [0, 1]
-    grey: np.ndarray # float32, grey matter
-    white: np.ndarray # float32, white matter
-    csf: np.ndarray # float32, what is left of the brain mask
-    mask: np.ndarray # bool, brain with its inner CSF
-    affine: np.ndarray # (4, 4), voxel index to RAS millimetres
+
+    t1: np.ndarray  # float32, skull-stripped T1-weighted intensity in [0, 1]
+    grey: np.ndarray  # float32, grey matter
+    white: np.ndarray  # float32, white matter
+    csf: np.ndarray  # float32, what is left of the brain mask
+    mask: np.ndarray  # bool, brain with its inner CSF
+    affine: np.ndarray  # (4, 4), voxel index to RAS millimetres
 
 
 @lru_cache(1)
-def load_template() -> Template: # arrays of 197x233x189, shared between callers and therefore read-only
+def load_template() -> (
+    Template
+):  # arrays of 197x233x189, shared between callers and therefore read-only
     "The ICBM152 2009a symmetric template that nilearn ships, at 1 mm."
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+    from nilearn.datasets import (
+        load_mni152_brain_mask,
+        load_mni152_gm_template,
+        load_mni152_template,
+        load_mni152_wm_template,
+    )
 
     image = load_mni152_template(resolution=1)
     mask = load_mni152_brain_mask(resolution=1).get_fdata() > 0
-    t1, grey, white = (np.where(mask, np.clip(map_.get_fdata(dtype=np.float32), 0, 1), 0).astype(np.float32)
-                       for map_ in (image, load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1)))
+    t1, grey, white = (
+        np.where(mask, np.clip(map_.get_fdata(dtype=np.float32), 0, 1), 0).astype(np.float32)
+        for map_ in (
+            image,
+            load_mni152_gm_template(resolution=1),
+            load_mni152_wm_template(resolution=1),
+        )
+    )
     csf = np.where(mask, np.clip(1 - grey - white, 0, 1), 0).astype(np.float32)
     for array in (t1, grey, white, csf, mask):
         array.setflags(write=False)
@@ -50,20 +64,27 @@ def load_template() -> Template: # arrays of 197x233x189, shared between callers
 
 # %% ../nbs/03_space.ipynb #49178c04
 def resample(
-    volume: np.ndarray, # (i, j, k), the source
-    affine: np.ndarray, # (4, 4), source voxel index to source world, RAS millimetres
-    shape: tuple, # of the result
-    target_affine: np.ndarray, # (4, 4), target voxel index to target world, RAS millimetres
-    source_to_target: np.ndarray | None = None, # (4, 4), source world to target world; None: they are one world
-    order: int = 1, # of the spline: 0 nearest neighbour (masks), 1 linear, 3 cubic
-) -> np.ndarray: # `shape`, of the type of `volume`; zero outside the source
+    volume: np.ndarray,  # (i, j, k), the source
+    affine: np.ndarray,  # (4, 4), source voxel index to source world, RAS millimetres
+    shape: tuple,  # of the result
+    target_affine: np.ndarray,  # (4, 4), target voxel index to target world, RAS millimetres
+    source_to_target: np.ndarray
+    | None = None,  # (4, 4), source world to target world; None: they are one world
+    order: int = 1,  # of the spline: 0 nearest neighbour (masks), 1 linear, 3 cubic
+) -> np.ndarray:  # `shape`, of the type of `volume`; zero outside the source
     "Resample `volume` onto another grid through an affine."
     source_to_target = np.eye(4) if source_to_target is None else source_to_target
     index_map = np.linalg.inv(affine) @ np.linalg.inv(source_to_target) @ target_affine
     if order == 1 and volume.dtype == np.float32:
         return sample_affine(volume, index_map, shape)
     dtype = np.uint8 if volume.dtype == bool else volume.dtype
-    result = ndimage.affine_transform(volume.astype(dtype, copy=False), index_map[:3, :3], index_map[:3, 3], output_shape=shape, order=order)
+    result = ndimage.affine_transform(
+        volume.astype(dtype, copy=False),
+        index_map[:3, :3],
+        index_map[:3, 3],
+        output_shape=shape,
+        order=order,
+    )
     return result.astype(volume.dtype, copy=False)
 
 # %% ../nbs/03_space.ipynb #4c8337b3
@@ -74,26 +95,28 @@ AFFINE = TRIM_AFFINE @ nib.affines.from_matvec(np.eye(3) * FACTOR, [(FACTOR - 1)
 
 # %% ../nbs/03_space.ipynb #3083fb78
 def trim(
-    volume: np.ndarray, # (182, 218, 182, ...), the atlas grid
-) -> np.ndarray: # (160, 192, 160, ...), a view
+    volume: np.ndarray,  # (182, 218, 182, ...), the atlas grid
+) -> np.ndarray:  # (160, 192, 160, ...), a view
     "Cut the box of section 4.2.2 out of the atlas grid, placed on the template's brain."
     return volume[tuple(slice(start, start + side) for start, side in zip(TRIM_START, TRIM_SHAPE))]
 
 # %% ../nbs/03_space.ipynb #8a3e05fe
 def block_mean(
-    volume: np.ndarray, # (160, 192, 160), or any shape whose sides `factor` divides
-    factor: int = FACTOR, # voxels a side that become one
-) -> np.ndarray: # float32, (40, 48, 40) for the trimmed atlas grid
+    volume: np.ndarray,  # (160, 192, 160), or any shape whose sides `factor` divides
+    factor: int = FACTOR,  # voxels a side that become one
+) -> np.ndarray:  # float32, (40, 48, 40) for the trimmed atlas grid
     "The mean of each block of `factor` voxels a side."
     i, j, k = (side // factor for side in volume.shape)
-    columns = volume.reshape(i, factor, -1).sum(1, dtype=np.float32).reshape(i, j, factor, -1).sum(2) # long rows first: they add up fastest
+    columns = (
+        volume.reshape(i, factor, -1).sum(1, dtype=np.float32).reshape(i, j, factor, -1).sum(2)
+    )  # long rows first: they add up fastest
     return columns.reshape(i, j, k, factor).sum(3) / np.float32(factor**3)
 
 # %% ../nbs/03_space.ipynb #edaca903
 def bound(
-    volume: np.ndarray, # any shape, skull-stripped: the background is the minimum
-    percentile: float = 99.5, # intensities above it are set to it
-) -> np.ndarray: # float32, in [0, 1], same shape
+    volume: np.ndarray,  # any shape, skull-stripped: the background is the minimum
+    percentile: float = 99.5,  # intensities above it are set to it
+) -> np.ndarray:  # float32, in [0, 1], same shape
     "Bound and scale the intensities of one image, section 4.2.3."
     bounded = np.minimum(volume, np.percentile(volume, percentile)).astype(np.float32)
     bounded -= bounded.min()

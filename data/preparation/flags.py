@@ -2,6 +2,7 @@
 
 Simulates good phantoms of every protocol, spoils as many on purpose (spoil.py), prepares all of them, and keeps every scan's measures and verdict;
 the table grows by a dozen phantoms at a time. `--flair FOLDER` adds the real scans of a BIDS dataset. Run again, it goes on where it stopped."""
+
 import argparse
 from pathlib import Path
 
@@ -19,9 +20,20 @@ HERE = Path(__file__).parent
 
 def draw_plan(seed: int, each: int) -> pd.DataFrame:
     "`each` phantoms of every protocol, one scan each; a larger plan begins with the smaller one."
-    plan = plan_cohort(0.2, seed=seed, bias=0.0).drop_duplicates("participant_id").sample(frac=1, random_state=seed)
-    parts = [plan[plan.protocol == name].head(each).assign(turn=range(each)) for name in PROTOCOLS.index]
-    return pd.concat(parts).sort_values("turn", kind="stable").drop(columns="turn").reset_index(drop=True)
+    plan = (
+        plan_cohort(0.2, seed=seed, bias=0.0)
+        .drop_duplicates("participant_id")
+        .sample(frac=1, random_state=seed)
+    )
+    parts = [
+        plan[plan.protocol == name].head(each).assign(turn=range(each)) for name in PROTOCOLS.index
+    ]
+    return (
+        pd.concat(parts)
+        .sort_values("turn", kind="stable")
+        .drop(columns="turn")
+        .reset_index(drop=True)
+    )
 
 
 def write(scan, path: Path) -> None:
@@ -37,7 +49,10 @@ def make(row: dict, position: int, seed: int, work: Path) -> list:
     "One good scan, and one spoiled; rows of the table of what was done."
     kind = list(spoil.SPOIL)[position % len(spoil.SPOIL)]
     rng, rows = np.random.default_rng([seed, position]), []
-    good, bad = work / "scans" / f"good-{position:03d}.nii", work / "scans" / f"bad-{position:03d}.nii"
+    good, bad = (
+        work / "scans" / f"good-{position:03d}.nii",
+        work / "scans" / f"bad-{position:03d}.nii",
+    )
     note = bad.with_suffix(".txt")
     if not note.exists():
         scan = simulate_scan(row, seed)
@@ -49,19 +64,52 @@ def make(row: dict, position: int, seed: int, work: Path) -> list:
             spoiled, detail = spoil.SPOIL[kind](scan, rng)
         write(spoiled, bad)
         if position % 5 == 0:
-            write(scan._replace(picture=np.where(scan.brain, np.maximum(scan.picture, 1e-3), 0)), work / "scans" / f"stripped-{position:03d}.nii")
+            write(
+                scan._replace(picture=np.where(scan.brain, np.maximum(scan.picture, 1e-3), 0)),
+                work / "scans" / f"stripped-{position:03d}.nii",
+            )
         note.write_text(detail)
     rows.append({"path": str(good), "kind": "good", "detail": "", "method": "template"})
-    rows.append({"path": str(bad), "kind": kind, "detail": note.read_text(), "method": "none" if kind == "strip" else "template"})
+    rows.append(
+        {
+            "path": str(bad),
+            "kind": kind,
+            "detail": note.read_text(),
+            "method": "none" if kind == "strip" else "template",
+        }
+    )
     if position % 5 == 0:
-        rows.append({"path": str(work / "scans" / f"stripped-{position:03d}.nii"), "kind": "good", "detail": "stripped", "method": "none"})
-    return [each | {"participant_id": f"sub-{Path(each['path']).name.split('.')[0].replace('-', '')}", "protocol": row["protocol"]} for each in rows]
+        rows.append(
+            {
+                "path": str(work / "scans" / f"stripped-{position:03d}.nii"),
+                "kind": "good",
+                "detail": "stripped",
+                "method": "none",
+            }
+        )
+    return [
+        each
+        | {
+            "participant_id": f"sub-{Path(each['path']).name.split('.')[0].replace('-', '')}",
+            "protocol": row["protocol"],
+        }
+        for each in rows
+    ]
 
 
 def real_scans(dataset: Path) -> list:
     "Rows for the real scans of a BIDS dataset."
-    return [{"path": str(path), "kind": "good", "detail": "real", "method": "template", "participant_id": f"sub-real{number}", "protocol": "real"}
-            for number, path in enumerate(sorted(dataset.glob("sub-*/**/*_FLAIR.nii.gz")), 1)]
+    return [
+        {
+            "path": str(path),
+            "kind": "good",
+            "detail": "real",
+            "method": "template",
+            "participant_id": f"sub-real{number}",
+            "protocol": "real",
+        }
+        for number, path in enumerate(sorted(dataset.glob("sub-*/**/*_FLAIR.nii.gz")), 1)
+    ]
 
 
 def score(table: pd.DataFrame, work: Path, workers: int) -> pd.DataFrame:
@@ -69,8 +117,14 @@ def score(table: pd.DataFrame, work: Path, workers: int) -> pd.DataFrame:
     scores = []
     for method, part in table.groupby("method"):
         part.to_csv(work / f"{method}.csv", index=False)
-        scans = prepare(work / f"{method}.csv", work / f"prepared-{method}", workers=workers, skull_strip=method)
-        scores.append(part.merge(scans[["participant_id", "status", "reason", *MEASURES]], on="participant_id"))
+        scans = prepare(
+            work / f"{method}.csv", work / f"prepared-{method}", workers=workers, skull_strip=method
+        )
+        scores.append(
+            part.merge(
+                scans[["participant_id", "status", "reason", *MEASURES]], on="participant_id"
+            )
+        )
     scores = pd.concat(scores)
     scores["reason"] = scores.reason.str.replace(str(work), "WORK", regex=False)
     return scores.drop(columns=["path", "method", "seconds"]).sort_values("participant_id")
@@ -88,9 +142,16 @@ if __name__ == "__main__":
     plan, together = draw_plan(options.seed, options.each).to_dict("records"), 2 * len(PROTOCOLS)
     table = real_scans(options.flair) if options.flair else []
     for first in range(0, len(plan), together):
-        rows = Parallel(options.workers)(delayed(make)(row, position, options.seed, work)
-                                         for position, row in enumerate(plan[first:first + together], first))
+        rows = Parallel(options.workers)(
+            delayed(make)(row, position, options.seed, work)
+            for position, row in enumerate(plan[first : first + together], first)
+        )
         table += [row for group in rows for row in group]
         scores = score(pd.DataFrame(table), work, options.workers).assign(seed=options.seed)
         scores.to_csv(HERE / f"flags-{options.seed}.csv", index=False)
-        print(scores.assign(flagged=scores.status != "ok").groupby("kind").flagged.agg(["mean", "sum", "size"]), flush=True)
+        print(
+            scores.assign(flagged=scores.status != "ok")
+            .groupby("kind")
+            .flagged.agg(["mean", "sum", "size"]),
+            flush=True,
+        )

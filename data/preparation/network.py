@@ -3,6 +3,7 @@
 It sees a head that was already laid on the template by an affine, on a grid of 3 mm, and says how deep below the brain's surface each voxel lies, so that its answer can be
 drawn finer than its grid. It is trained on heads of the simulator's anatomy only, each seen once: shape, thickness and brightness of every layer, coils, noise, slices, field
 of view and the error of the affine are drawn anew, wider than life (domain randomisation, Billot et al. 2023; Hoopes et al. 2022)."""
+
 import argparse
 import time
 from functools import lru_cache
@@ -15,13 +16,23 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from msvae_nbdev.interpolation import look_up, sample, smooth, upsample
-from msvae_nbdev.phantom.simulate import (HEAD_CENTRE, LATTICE_AFFINE, Anatomy, Changes, integrate, load_head, move, paint_signal, random_velocity,
-                                 ventricle_velocity)
+from msvae_nbdev.phantom.simulate import (
+    HEAD_CENTRE,
+    LATTICE_AFFINE,
+    Anatomy,
+    Changes,
+    integrate,
+    load_head,
+    move,
+    paint_signal,
+    random_velocity,
+    ventricle_velocity,
+)
 
 SHAPE = (64, 72, 64)
 SPACING = 3.0
 AFFINE = from_matvec(np.eye(3) * SPACING, [-94.5, -125.5, -90.5])
-REACH = 8.0 # millimetres: deeper and farther out is all the same
+REACH = 8.0  # millimetres: deeper and farther out is all the same
 
 
 def build():
@@ -41,7 +52,9 @@ def build():
     third = block(layers.MaxPooling3D()(second), 48)
     second = block(layers.Concatenate()([layers.UpSampling3D()(third), second]), 32)
     first = block(layers.Concatenate()([layers.UpSampling3D()(second), first]), 16)
-    fine = layers.Concatenate()([layers.Conv3DTranspose(8, 2, strides=2, activation="relu")(first), head])
+    fine = layers.Concatenate()(
+        [layers.Conv3DTranspose(8, 2, strides=2, activation="relu")(first), head]
+    )
     return keras.Model(head, layers.Conv3D(1, 3, padding="same")(fine))
 
 
@@ -64,7 +77,9 @@ def anatomy() -> tuple:
     head = load_head(2)
     brain = np.zeros(head.shell.shape, bool)
     brain[head.box] = head.brain > 0.5
-    depth = ndimage.distance_transform_edt(brain, sampling=2) - ndimage.distance_transform_edt(~brain, sampling=2)
+    depth = ndimage.distance_transform_edt(brain, sampling=2) - ndimage.distance_transform_edt(
+        ~brain, sampling=2
+    )
     closed = ndimage.binary_closing(brain, iterations=3)
     outside = ndimage.gaussian_filter(ndimage.distance_transform_edt(~closed, sampling=2), 0.7)
     return head, outside.astype(np.float32), np.clip(depth, -12, 12).astype(np.float32)
@@ -81,25 +96,63 @@ def field(rng, smoothness: float, shape: tuple) -> np.ndarray:
 def picture(rng) -> np.ndarray:
     "One head's brightness on the 2 mm grid: layers as thick and as bright as drawn."
     head, outside, _ = anatomy()
-    wild = rng.uniform() < 0.2 # now and then a contrast that no scanner gives
+    wild = rng.uniform() < 0.2  # now and then a contrast that no scanner gives
     draw = lambda low, high: rng.uniform(0.05, 2.0) if wild else rng.uniform(low, high)
-    signal = pd.Series({"grey": 1.0, "white": draw(0.75, 1.1), "csf": draw(0.02, 0.45), "lesion": draw(1.2, 2.0)})
+    signal = pd.Series(
+        {"grey": 1.0, "white": draw(0.75, 1.1), "csf": draw(0.02, 0.45), "lesion": draw(1.2, 2.0)}
+    )
     nothing = np.zeros_like(head.grey)
-    brain = paint_signal(head, Anatomy(np.eye(3), None, rng.uniform(-1.0, 2.5), 0.0), Changes(nothing, nothing), signal, whole=False)
+    brain = paint_signal(
+        head,
+        Anatomy(np.eye(3), None, rng.uniform(-1.0, 2.5), 0.0),
+        Changes(nothing, nothing),
+        signal,
+        whole=False,
+    )
 
     thick = np.exp(0.35 * field(rng, 12, outside.shape))
-    edges = np.cumsum([rng.uniform(0, 3.5), rng.uniform(0, 1.5), rng.uniform(1, 2.5), rng.uniform(0.5, 5), rng.uniform(1, 2.5), rng.uniform(1, 9), rng.uniform(1, 3)])
-    layer = np.searchsorted(edges.astype(np.float32), (outside / thick).ravel()).reshape(outside.shape).astype(np.uint8)
-    bright = [signal["csf"] * rng.uniform(0.5, 1.5), draw(0.1, 1.6), draw(0.0, 0.3), draw(0.1, 1.4), draw(0.0, 0.3), draw(0.3, 2.5), draw(0.3, 1.5), 0.0]
-    result = np.array(bright, np.float32)[layer] # CSF, dura, table, marrow, table, fat, skin, air
-    face = np.isin(head.shell, (4, 5)) | ((head.shell == 0) & (outside < 60) & (layer < 7) & (height() < -50))
+    edges = np.cumsum(
+        [
+            rng.uniform(0, 3.5),
+            rng.uniform(0, 1.5),
+            rng.uniform(1, 2.5),
+            rng.uniform(0.5, 5),
+            rng.uniform(1, 2.5),
+            rng.uniform(1, 9),
+            rng.uniform(1, 3),
+        ]
+    )
+    layer = (
+        np.searchsorted(edges.astype(np.float32), (outside / thick).ravel())
+        .reshape(outside.shape)
+        .astype(np.uint8)
+    )
+    bright = [
+        signal["csf"] * rng.uniform(0.5, 1.5),
+        draw(0.1, 1.6),
+        draw(0.0, 0.3),
+        draw(0.1, 1.4),
+        draw(0.0, 0.3),
+        draw(0.3, 2.5),
+        draw(0.3, 1.5),
+        0.0,
+    ]
+    result = np.array(bright, np.float32)[layer]  # CSF, dura, table, marrow, table, fat, skin, air
+    face = np.isin(head.shell, (4, 5)) | (
+        (head.shell == 0) & (outside < 60) & (layer < 7) & (height() < -50)
+    )
     of_face = np.array([0, 0, draw(0, 0.4), 0, draw(0.3, 1.3), draw(0.05, 0.6), 0], np.float32)
     result[face] = of_face[head.shell[face]]
     result *= np.maximum(0, 1 + rng.uniform(0, 0.4) * field(rng, 3, outside.shape))
     blobs(rng, result)
     result[head.box] += head.brain * (brain - result[head.box])
-    for _ in range(rng.integers(0, 6)): # lesions
-        ball(result, np.array([rng.uniform(-40, 40), rng.uniform(-70, 40), rng.uniform(-5, 45)]), rng.uniform(2, 8, 3), signal["lesion"])
+    for _ in range(rng.integers(0, 6)):  # lesions
+        ball(
+            result,
+            np.array([rng.uniform(-40, 40), rng.uniform(-70, 40), rng.uniform(-5, 45)]),
+            rng.uniform(2, 8, 3),
+            signal["lesion"],
+        )
     return result
 
 
@@ -119,7 +172,12 @@ def ball(volume: np.ndarray, centre: np.ndarray, radii: np.ndarray, value: float
     if (high <= low).any():
         return
     axes = np.ogrid[tuple(slice(*ends) for ends in zip(low, high))]
-    inside = sum(((axis - place) / (radius / 2)) ** 2 for axis, place, radius in zip(axes, middle, radii)) < 1
+    inside = (
+        sum(
+            ((axis - place) / (radius / 2)) ** 2 for axis, place, radius in zip(axes, middle, radii)
+        )
+        < 1
+    )
     volume[tuple(slice(*ends) for ends in zip(low, high))][inside] = value
 
 
@@ -128,7 +186,11 @@ def blobs(rng, volume: np.ndarray) -> None:
     head = anatomy()[0]
     near = surface()
     for _ in range(rng.integers(5, 40)):
-        centre = head.affine[:3, :3] @ near[rng.integers(len(near))] + head.affine[:3, 3] + rng.normal(0, 4, 3)
+        centre = (
+            head.affine[:3, :3] @ near[rng.integers(len(near))]
+            + head.affine[:3, 3]
+            + rng.normal(0, 4, 3)
+        )
         ball(volume, centre, rng.uniform(2, 12, 3), rng.uniform(0, 1.8))
 
 
@@ -142,32 +204,50 @@ def surface() -> np.ndarray:
 def example(rng) -> tuple:
     "(a head on the network's grid, brain tissue about 1; the depth below the brain's surface, in units of `REACH`)."
     head, _, depth = anatomy()
-    velocity = random_velocity(rng, rng.uniform(0.3, 1.6)) + np.float32(rng.uniform(-2, 9)) * ventricle_velocity()
+    velocity = (
+        random_velocity(rng, rng.uniform(0.3, 1.6))
+        + np.float32(rng.uniform(-2, 9)) * ventricle_velocity()
+    )
     displacement = integrate(velocity)
     turn = Rotation.from_euler("xyz", rng.normal(0, (3, 2, 2)), degrees=True).as_matrix()
     stretch = np.diag(rng.normal(1, 0.03, 3)) + rng.normal(0, 0.015, (3, 3))
-    error = from_matvec(turn @ stretch, HEAD_CENTRE + rng.normal(0, 2.5, 3) - turn @ stretch @ HEAD_CENTRE)
+    error = from_matvec(
+        turn @ stretch, HEAD_CENTRE + rng.normal(0, 2.5, 3) - turn @ stretch @ HEAD_CENTRE
+    )
     mirror = np.diag([-1.0 if rng.uniform() < 0.5 else 1.0, 1, 1, 1])
     points = move(mirror @ error @ AFFINE, np.indices(SHAPE, dtype=np.float32))
     points = points + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
     index = move(np.linalg.inv(head.affine), points).astype(np.float32)
     volume, target = sample(picture(rng), index), sample(depth + 12, index) - 12
     volume = degrade(rng, volume)
-    level = np.median(volume[(target > 0) & (volume > 0)]) * np.exp(rng.normal(0, 0.05)) # the registered template's median is not quite the brain's
+    level = np.median(volume[(target > 0) & (volume > 0)]) * np.exp(
+        rng.normal(0, 0.05)
+    )  # the registered template's median is not quite the brain's
     return np.clip(volume / level, 0, 3), np.clip(target / REACH, -1, 1)
 
 
 def degrade(rng, volume: np.ndarray) -> np.ndarray:
     "What the scanner does: slices, coils, noise, the field of view, and the removal of the face."
-    if rng.uniform() < 0.7: # slices of this thickness (and the gap between them), drawn again by linear interpolation
+    if (
+        rng.uniform() < 0.7
+    ):  # slices of this thickness (and the gap between them), drawn again by linear interpolation
         axis, thick = (2 if rng.uniform() < 0.8 else rng.integers(0, 3)), rng.uniform(1, 8.5)
-        volume = np.moveaxis(np.moveaxis(volume, axis, -1) @ slices(volume.shape[axis], thick / SPACING, rng.uniform()).T.astype(np.float32), -1, axis)
+        volume = np.moveaxis(
+            np.moveaxis(volume, axis, -1)
+            @ slices(volume.shape[axis], thick / SPACING, rng.uniform()).T.astype(np.float32),
+            -1,
+            axis,
+        )
     volume = ndimage.gaussian_filter(volume, rng.uniform(0, 0.5))
     volume = volume * np.exp(rng.uniform(0, 0.35) * field(rng, 20, SHAPE))
     volume = volume ** rng.uniform(0.75, 1.3)
     noise = rng.uniform(0, 0.08) * rng.standard_normal((2, *SHAPE), dtype=np.float32)
     volume = np.hypot(volume + noise[0], noise[1])
-    x, y, z = np.meshgrid(*(np.arange(side) * SPACING + AFFINE[axis, 3] for axis, side in enumerate(SHAPE)), indexing="ij", sparse=True)
+    x, y, z = np.meshgrid(
+        *(np.arange(side) * SPACING + AFFINE[axis, 3] for axis, side in enumerate(SHAPE)),
+        indexing="ij",
+        sparse=True,
+    )
     slope = rng.normal(0, 0.15)
     if rng.uniform() < 0.3:
         volume = np.where(z + slope * y > rng.uniform(55, 85), 0, volume)
@@ -193,7 +273,10 @@ def batches(seed: int, size: int = 4):
     rng = np.random.default_rng(seed)
     while True:
         heads, depths = zip(*(example(rng) for _ in range(size)))
-        yield np.stack(heads)[..., None].astype(np.float32), np.stack(depths)[..., None].astype(np.float32)
+        yield (
+            np.stack(heads)[..., None].astype(np.float32),
+            np.stack(depths)[..., None].astype(np.float32),
+        )
 
 
 if __name__ == "__main__":
@@ -206,14 +289,21 @@ if __name__ == "__main__":
 
     keras.utils.set_random_seed(options.seed)
     model = build()
-    rate = keras.optimizers.schedules.CosineDecay(1e-4, options.steps - 100, alpha=0.01, warmup_target=3e-3, warmup_steps=100)
-    model.compile(keras.optimizers.Adam(rate), keras.losses.Huber(0.1), metrics=["mae"], jit_compile=False)
+    rate = keras.optimizers.schedules.CosineDecay(
+        1e-4, options.steps - 100, alpha=0.01, warmup_target=3e-3, warmup_steps=100
+    )
+    model.compile(
+        keras.optimizers.Adam(rate), keras.losses.Huber(0.1), metrics=["mae"], jit_compile=False
+    )
     model.summary()
     start, losses = time.time(), []
     for step, (heads, depths) in zip(range(1, options.steps + 1), batches(options.seed)):
         losses.append(model.train_on_batch(heads, depths, return_dict=True)["mae"])
         model.reset_metrics()
         if step % 50 == 0:
-            print(f"step {step}, {time.time() - start:.0f} s: mean error {REACH * np.mean(losses[-50:]):.3f} mm", flush=True)
+            print(
+                f"step {step}, {time.time() - start:.0f} s: mean error {REACH * np.mean(losses[-50:]):.3f} mm",
+                flush=True,
+            )
             save(model, options.out)
     save(model, options.out)

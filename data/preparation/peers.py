@@ -3,6 +3,7 @@ to registration.csv, stripping.csv and chain.csv what they do not hold yet, and 
 
 Each measurement is a process of its own with one thread, so that processor seconds (user and system) and peak memory are its own. `--flair FOLDER` adds
 the reference masks of real scans to stripping.csv."""
+
 import argparse
 import json
 import os
@@ -23,7 +24,15 @@ HERE = Path(__file__).parent
 REGISTRATION = ("msvae", "elastix", "ants")
 STRIPPING = ("template", "level_set", "graph_cut", "network", "threshold", "deepbet")
 LPS = np.diag([-1.0, -1, 1, 1])
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")}
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    )
+}
 
 
 def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
@@ -32,26 +41,49 @@ def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
 
     if not path.exists():
         scan = simulate_scan(row, seed, variation=variation)
-        np.savez(path, picture=scan.picture, brain=scan.brain, affine=scan.affine, truth=scan.to_mni)
+        np.savez(
+            path, picture=scan.picture, brain=scan.brain, affine=scan.affine, truth=scan.to_mni
+        )
 
 
 def thick_slices(seed: int) -> list:
     "Two rows of a plan with slices of 8 mm, thicker than any protocol of the simulator has."
     from msvae_nbdev.phantom.simulate import plan_cohort
 
-    rows = plan_cohort(0.05, seed=seed).query("protocol == '1.5T-2D-thick'").drop_duplicates("participant_id").head(2)
-    return [row | {"protocol": "8-mm-slices", "voxel": (0.94, 0.94, 8.0), "SliceThickness": 8.0} for row in rows.to_dict("records")]
+    rows = (
+        plan_cohort(0.05, seed=seed)
+        .query("protocol == '1.5T-2D-thick'")
+        .drop_duplicates("participant_id")
+        .head(2)
+    )
+    return [
+        row | {"protocol": "8-mm-slices", "voxel": (0.94, 0.94, 8.0), "SliceThickness": 8.0}
+        for row in rows.to_dict("records")
+    ]
 
 
 def load(path: str) -> tuple:
     "(head, affine, brain mask, truth or None): axes turned as `read_scan` does."
     if path.endswith(".npz"):
         held = np.load(path)
-        images = [nib.as_closest_canonical(nib.Nifti1Image(held[name].astype(np.float32), held["affine"])) for name in ("picture", "brain")]
-        return (np.ascontiguousarray(images[0].dataobj, dtype=np.float32), images[0].affine, np.asarray(images[1].dataobj) > 0.5, held["truth"])
+        images = [
+            nib.as_closest_canonical(nib.Nifti1Image(held[name].astype(np.float32), held["affine"]))
+            for name in ("picture", "brain")
+        ]
+        return (
+            np.ascontiguousarray(images[0].dataobj, dtype=np.float32),
+            images[0].affine,
+            np.asarray(images[1].dataobj) > 0.5,
+            held["truth"],
+        )
     scan, mask = path.split(",")
     image, mask = (nib.as_closest_canonical(nib.load(each)) for each in (scan, mask))
-    return np.ascontiguousarray(image.get_fdata(dtype=np.float32)), image.affine, mask.get_fdata() > 0, None
+    return (
+        np.ascontiguousarray(image.get_fdata(dtype=np.float32)),
+        image.affine,
+        mask.get_fdata() > 0,
+        None,
+    )
 
 
 def error_mm(scan_to_mni: np.ndarray, truth: np.ndarray) -> float:
@@ -60,10 +92,15 @@ def error_mm(scan_to_mni: np.ndarray, truth: np.ndarray) -> float:
 
     template = load_template()
     brain = apply_affine(template.affine, np.argwhere(template.mask)[::500])
-    return float(np.linalg.norm(apply_affine(scan_to_mni @ np.linalg.inv(truth), brain) - brain, axis=1).mean())
+    return float(
+        np.linalg.norm(
+            apply_affine(scan_to_mni @ np.linalg.inv(truth), brain) - brain, axis=1
+        ).mean()
+    )
 
 
 # --- registration: each takes a stripped brain and gives the affine from the scan to MNI ---
+
 
 def msvae(brain, affine, mask):
     from msvae_nbdev.preparation.prepare import _brain_template, register
@@ -79,13 +116,21 @@ def elastix(brain, affine, mask):
     from msvae_nbdev.space import load_template
 
     template = load_template()
-    fixed, moving = (_itk_image(itk, volume, grid) for volume, grid in ((template.t1, template.affine), (brain, affine)))
+    fixed, moving = (
+        _itk_image(itk, volume, grid)
+        for volume, grid in ((template.t1, template.affine), (brain, affine))
+    )
     parameters = itk.ParameterObject.New()
     parameters.AddParameterMap(itk.ParameterObject.GetDefaultParameterMap("affine"))
     start = used()
-    _, result = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=False)
+    _, result = itk.elastix_registration_method(
+        fixed, moving, parameter_object=parameters, log_to_console=False
+    )
     found = result.GetParameterMap(0)
-    numbers, centre = np.array(found["TransformParameters"], float), np.array(found["CenterOfRotationPoint"], float)
+    numbers, centre = (
+        np.array(found["TransformParameters"], float),
+        np.array(found["CenterOfRotationPoint"], float),
+    )
     return _from_lps(numbers[:9].reshape(3, 3), numbers[9:], centre), start
 
 
@@ -94,12 +139,17 @@ def ants(brain, affine, mask):
     from msvae_nbdev.space import load_template
 
     template = load_template()
-    fixed, moving = (_ants_image(package, volume, grid) for volume, grid in ((template.t1, template.affine), (brain, affine)))
+    fixed, moving = (
+        _ants_image(package, volume, grid)
+        for volume, grid in ((template.t1, template.affine), (brain, affine))
+    )
     start = used()
     result = package.registration(fixed, moving, type_of_transform="Affine")
     found = package.read_transform(result["fwdtransforms"][0])
     numbers = np.array(found.parameters)
-    return _from_lps(numbers[:9].reshape(3, 3), numbers[9:], np.array(found.fixed_parameters)), start
+    return _from_lps(
+        numbers[:9].reshape(3, 3), numbers[9:], np.array(found.fixed_parameters)
+    ), start
 
 
 def _from_lps(matrix, shift, centre):
@@ -124,13 +174,22 @@ def _itk_image(itk, volume, affine):
 
 def _ants_image(package, volume, affine):
     zooms, direction, origin = _frame(affine)
-    return package.from_numpy(np.ascontiguousarray(volume, dtype=np.float32), origin.tolist(), zooms.tolist(), direction)
+    return package.from_numpy(
+        np.ascontiguousarray(volume, dtype=np.float32), origin.tolist(), zooms.tolist(), direction
+    )
 
 
 # --- skull stripping: each takes a head and gives the brain mask ---
 
+
 def template(head, affine):
-    from msvae_nbdev.preparation.prepare import _brain_template, _prepared_template, _template_depth, load_head_template, skull_strip
+    from msvae_nbdev.preparation.prepare import (
+        _brain_template,
+        _prepared_template,
+        _template_depth,
+        load_head_template,
+        skull_strip,
+    )
 
     load_head_template(4), _brain_template(), _prepared_template(), _template_depth()
     start = used()
@@ -162,6 +221,7 @@ def threshold(head, affine):
 
 def other(way: str):
     "A way of ways.py, which begins where the template way begins."
+
     def strip(head, affine):
         import ways
         from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
@@ -180,9 +240,13 @@ level_set, graph_cut, network = (other(way) for way in ("level_set", "graph_cut"
 
 # --- measuring ---
 
+
 def used() -> tuple:
     "(processor seconds of this process and its children, seconds of the clock)."
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    own, children = (
+        resource.getrusage(resource.RUSAGE_SELF),
+        resource.getrusage(resource.RUSAGE_CHILDREN),
+    )
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, time.perf_counter()
 
 
@@ -212,7 +276,12 @@ def peak_mb() -> int:
 
 
 def ask(task: str, path: str) -> dict:
-    done = subprocess.run([sys.executable, __file__, "--task", task, path], capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
+    done = subprocess.run(
+        [sys.executable, __file__, "--task", task, path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ONE_THREAD},
+    )
     if done.returncode:
         raise SystemExit(f"{task} on {path}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -224,7 +293,10 @@ def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
     done = {(row["scan"], row["way"], row["seed"]) for row in rows}
     for path, what in cases:
         for way in ways:
-            if (what["scan"], way, seed) not in done and (what.get("kind"), way) != ("real", "deepbet"):  # the reference of the real scans is deepbet's
+            if (what["scan"], way, seed) not in done and (what.get("kind"), way) != (
+                "real",
+                "deepbet",
+            ):  # the reference of the real scans is deepbet's
                 rows.append({**what, "way": way, **ask(way, path), "seed": seed})
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).to_csv(table, index=False)
@@ -232,7 +304,13 @@ def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
 
 def whole(path: str) -> dict:
     "The whole chain on a head scan, as a file: error, Dice, processor seconds and memory."
-    from msvae_nbdev.preparation.prepare import _brain_template, _prepared_template, _template_depth, load_head_template, prepare_scan
+    from msvae_nbdev.preparation.prepare import (
+        _brain_template,
+        _prepared_template,
+        _template_depth,
+        load_head_template,
+        prepare_scan,
+    )
 
     held = np.load(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -245,12 +323,26 @@ def whole(path: str) -> dict:
         mask = nib.load(Path(folder) / "out_desc-brain_mask.nii.gz").get_fdata() > 0
         found = np.loadtxt(Path(folder) / "out_from-scan_to-MNI_affine.txt")
     dice = float(2 * (mask & held["brain"]).sum() / (mask.sum() + held["brain"].sum()))
-    return {"status": record["status"], "error_mm": round(error_mm(found, held["truth"]), 3), "dice": round(dice, 4), **spent(start, end), "peak_mb": peak}
+    return {
+        "status": record["status"],
+        "error_mm": round(error_mm(found, held["truth"]), 3),
+        "dice": round(dice, 4),
+        **spent(start, end),
+        "peak_mb": peak,
+    }
 
 
 def save_scan(held, path: Path) -> Path:
     "A phantom as scanners store it, 16 bit."
-    nib.save(nib.Nifti1Image(np.round(held["picture"] * (2000 / np.percentile(held["picture"], 99.9))).astype(np.int16), held["affine"]), path)
+    nib.save(
+        nib.Nifti1Image(
+            np.round(held["picture"] * (2000 / np.percentile(held["picture"], 99.9))).astype(
+                np.int16
+            ),
+            held["affine"],
+        ),
+        path,
+    )
     return path
 
 
@@ -258,13 +350,26 @@ def throughput(files: list, work: Path, seed: int) -> dict:
     "Seconds of the clock per scan of a cohort, each phantom three times, two workers, their start (some ten seconds) included."
     from msvae_nbdev.preparation.prepare import prepare
 
-    names = [save_scan(np.load(path), work / f"{path.stem}_{copy}.nii.gz").name for copy in range(3) for path in files]
-    (work / "cohort.csv").write_text("path,participant_id\n" + "".join(f"{name},{number}\n" for number, name in enumerate(names, 1)))
+    names = [
+        save_scan(np.load(path), work / f"{path.stem}_{copy}.nii.gz").name
+        for copy in range(3)
+        for path in files
+    ]
+    (work / "cohort.csv").write_text(
+        "path,participant_id\n"
+        + "".join(f"{name},{number}\n" for number, name in enumerate(names, 1))
+    )
     shutil.rmtree(work / "prepared", ignore_errors=True)
     start, load = time.perf_counter(), os.getloadavg()[0]
     scans = prepare(work / "cohort.csv", work / "prepared", workers=2)
-    return {"scans": len(scans), "workers": 2, "cores": os.cpu_count(), "seconds_per_scan": round((time.perf_counter() - start) / len(scans), 2),
-            "load_before": round(load, 1), "seed": seed}
+    return {
+        "scans": len(scans),
+        "workers": 2,
+        "cores": os.cpu_count(),
+        "seconds_per_scan": round((time.perf_counter() - start) / len(scans), 2),
+        "load_before": round(load, 1),
+        "seed": seed,
+    }
 
 
 if __name__ == "__main__":
@@ -272,8 +377,15 @@ if __name__ == "__main__":
     parser.add_argument("work", help="a folder for the phantoms; with --task: the scan")
     parser.add_argument("--task")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--each", type=int, default=2, help="phantoms of each protocol; every second one without anatomical variation")
-    parser.add_argument("--flair", type=Path, help="a BIDS dataset of real scans with derivatives/reference")
+    parser.add_argument(
+        "--each",
+        type=int,
+        default=2,
+        help="phantoms of each protocol; every second one without anatomical variation",
+    )
+    parser.add_argument(
+        "--flair", type=Path, help="a BIDS dataset of real scans with derivatives/reference"
+    )
     parser.add_argument("--only", default="registration,stripping,chain,throughput")
     parser.add_argument("--ways", default=",".join(REGISTRATION + STRIPPING))
     options = parser.parse_args()
@@ -286,7 +398,9 @@ if __name__ == "__main__":
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
     files = []
-    plan = draw_plan(options.seed, options.each).sort_values("protocol", key=lambda names: names.map(list(PROTOCOLS.index).index), kind="stable")
+    plan = draw_plan(options.seed, options.each).sort_values(
+        "protocol", key=lambda names: names.map(list(PROTOCOLS.index).index), kind="stable"
+    )
     plan = plan.sample(frac=1, random_state=options.seed).reset_index(drop=True)
     varied = plan.groupby("protocol").cumcount() % 2
     for position in varied.sort_values(kind="stable").index:
@@ -297,16 +411,58 @@ if __name__ == "__main__":
         files.append(work / f"{row['protocol']}_{number}_{len(plan) + number}.npz")
         simulate(row, options.seed, float(number), files[-1])
     if "registration" in options.only:
-        cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "variation": int(path.stem.split("_")[1])}) for path in files]
-        ask_all(cases, [way for way in REGISTRATION if way in options.ways.split(",")], options.seed, HERE / "registration.csv")
+        cases = [
+            (
+                str(path),
+                {
+                    "scan": path.stem,
+                    "protocol": path.stem.split("_")[0],
+                    "variation": int(path.stem.split("_")[1]),
+                },
+            )
+            for path in files
+        ]
+        ask_all(
+            cases,
+            [way for way in REGISTRATION if way in options.ways.split(",")],
+            options.seed,
+            HERE / "registration.csv",
+        )
     if "stripping" in options.only:
-        cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "kind": "phantom"}) for path in files]
+        cases = [
+            (str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "kind": "phantom"})
+            for path in files
+        ]
         for path in sorted(options.flair.glob("sub-*/**/*_FLAIR.nii.gz")) if options.flair else ():
-            (reference,) = (options.flair / "derivatives" / "reference").rglob(path.name.replace("_FLAIR", "_desc-brain_mask"))
-            cases.append((f"{path},{reference}", {"scan": path.name.split("_FLAIR")[0], "protocol": "", "kind": "real"}))
-        ask_all(cases, [way for way in STRIPPING if way in options.ways.split(",")], options.seed, HERE / "stripping.csv")
+            (reference,) = (options.flair / "derivatives" / "reference").rglob(
+                path.name.replace("_FLAIR", "_desc-brain_mask")
+            )
+            cases.append(
+                (
+                    f"{path},{reference}",
+                    {"scan": path.name.split("_FLAIR")[0], "protocol": "", "kind": "real"},
+                )
+            )
+        ask_all(
+            cases,
+            [way for way in STRIPPING if way in options.ways.split(",")],
+            options.seed,
+            HERE / "stripping.csv",
+        )
     if "chain" in options.only:
-        cases = [(str(path), {"scan": path.stem, "protocol": path.stem.split("_")[0], "variation": int(path.stem.split("_")[1])}) for path in files]
+        cases = [
+            (
+                str(path),
+                {
+                    "scan": path.stem,
+                    "protocol": path.stem.split("_")[0],
+                    "variation": int(path.stem.split("_")[1]),
+                },
+            )
+            for path in files
+        ]
         ask_all(cases, ["whole"], options.seed, HERE / "chain.csv")
     if "throughput" in options.only:
-        (HERE / "throughput.json").write_text(json.dumps(throughput(files[:len(plan)], work, options.seed), indent=2) + "\n")
+        (HERE / "throughput.json").write_text(
+            json.dumps(throughput(files[: len(plan)], work, options.seed), indent=2) + "\n"
+        )

@@ -1,4 +1,5 @@
 """Ways to spoil a scan on purpose: what data/preparation/flags.py and nbs/studies/03_preparation.ipynb feed to the quality control."""
+
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,15 +9,31 @@ from scipy.spatial.transform import Rotation
 
 from msvae_nbdev.phantom import simulate as phantom
 
-T1_SIGNAL = pd.Series({"grey": 0.68, "white": 1.0, "csf": 0.25, "lesion": 0.62, "skull": 0.12, "scalp": 1.25, "muscle": 0.62, "eye": 0.28})
+T1_SIGNAL = pd.Series(
+    {
+        "grey": 0.68,
+        "white": 1.0,
+        "csf": 0.25,
+        "lesion": 0.62,
+        "skull": 0.12,
+        "scalp": 1.25,
+        "muscle": 0.62,
+        "eye": 0.28,
+    }
+)
 
 
 def orientation(scan, rng):
     "A header that names the wrong axes: two exchanged, upside down, or back to front."
     middle = scan.affine[:3, :3] @ ((np.array(scan.picture.shape) - 1) / 2) + scan.affine[:3, 3]
-    turns = {"upside down": np.diag([1, 1, -1]), "back to front": np.diag([1, -1, 1]), "nose up": np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]),
-             "on one ear": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]), "facing left": np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
-             "axes exchanged": np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])}
+    turns = {
+        "upside down": np.diag([1, 1, -1]),
+        "back to front": np.diag([1, -1, 1]),
+        "nose up": np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]),
+        "on one ear": np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
+        "facing left": np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
+        "axes exchanged": np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+    }
     name = list(turns)[rng.integers(len(turns))]
     turn = np.eye(4)
     turn[:3, :3] = turns[name]
@@ -39,33 +56,74 @@ def half(scan, rng):
         return scan._replace(picture=blank), f"blank along {side}"
     shift = np.eye(4)
     shift[:3, 3] = [(each.start or 0) for each in where]
-    return scan._replace(picture=scan.picture[where], brain=scan.brain[where], affine=scan.affine @ shift), f"cut along {side}"
+    return scan._replace(
+        picture=scan.picture[where], brain=scan.brain[where], affine=scan.affine @ shift
+    ), f"cut along {side}"
 
 
 def other_body(scan, rng):
     "A knee, an abdomen or a neck on the lattice of a head scan."
-    index = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in scan.picture.shape), indexing="ij"), -1)
+    index = np.stack(
+        np.meshgrid(
+            *(np.arange(side, dtype=np.float32) for side in scan.picture.shape), indexing="ij"
+        ),
+        -1,
+    )
     world = index @ scan.affine[:3, :3].T.astype(np.float32) + scan.affine[:3, 3].astype(np.float32)
     world -= world.reshape(-1, 3).mean(0)
-    x, y, z = np.moveaxis(world @ Rotation.from_euler("xyz", rng.normal(0, 5, 3), degrees=True).as_matrix().astype(np.float32), -1, 0)
+    x, y, z = np.moveaxis(
+        world
+        @ Rotation.from_euler("xyz", rng.normal(0, 5, 3), degrees=True)
+        .as_matrix()
+        .astype(np.float32),
+        -1,
+        0,
+    )
     size, name = rng.uniform(0.85, 1.15), ("knee", "abdomen", "neck")[rng.integers(3)]
     if name == "knee":
-        bone = np.hypot(x, y) < (18 + 14 * np.exp(-((np.abs(z) - 18) / 16) ** 2)) * size
+        bone = np.hypot(x, y) < (18 + 14 * np.exp(-(((np.abs(z) - 18) / 16) ** 2))) * size
         body = np.hypot(x, y) < 62 * size
-        picture = np.select([bone & (np.abs(z) > 4), np.hypot(x, y) < 52 * size, body], [0.8, 0.45, 1.0], 0.0)
+        picture = np.select(
+            [bone & (np.abs(z) > 4), np.hypot(x, y) < 52 * size, body], [0.8, 0.45, 1.0], 0.0
+        )
     elif name == "abdomen":
         body = (x / 120) ** 2 + (y / 90) ** 2 < size
         picture = np.where(body, 1.0, 0.0)
         picture[(x / 105) ** 2 + (y / 76) ** 2 < size] = 0.5
-        for centre, radii, value in (((-50, 10, 20), (45, 50, 60), 0.75), ((55, -30, -10), (24, 22, 45), 0.9), ((-55, -35, -20), (24, 22, 45), 0.9),
-                                     ((0, -45, 0), (18, 20, 999), 0.3), ((30, 30, -30), (40, 30, 40), 0.35)):
-            picture[sum(((axis - place) / (size * radius)) ** 2 for axis, place, radius in zip((x, y, z), centre, radii)) < 1] = value
+        for centre, radii, value in (
+            ((-50, 10, 20), (45, 50, 60), 0.75),
+            ((55, -30, -10), (24, 22, 45), 0.9),
+            ((-55, -35, -20), (24, 22, 45), 0.9),
+            ((0, -45, 0), (18, 20, 999), 0.3),
+            ((30, 30, -30), (40, 30, 40), 0.35),
+        ):
+            picture[
+                sum(
+                    ((axis - place) / (size * radius)) ** 2
+                    for axis, place, radius in zip((x, y, z), centre, radii)
+                )
+                < 1
+            ] = value
     else:
         body = (x / 62) ** 2 + (y / 68) ** 2 < size
-        picture = np.select([np.hypot(x, y - 25) < 10, np.hypot(x, y + 10) < 7, (np.hypot(x, y + 10) < 20) & (np.abs(z % 22 - 11) < 8),
-                             (x / 54) ** 2 + (y / 60) ** 2 < size, body], [0.0, 0.8, 0.6, 0.45, 1.0], 0.0)
-    picture = ndimage.gaussian_filter(picture.astype(np.float32), 0.7 / np.linalg.norm(scan.affine[:3, :3], axis=0))
-    texture = ndimage.gaussian_filter(rng.standard_normal(picture.shape, dtype=np.float32), 4 / np.linalg.norm(scan.affine[:3, :3], axis=0))
+        picture = np.select(
+            [
+                np.hypot(x, y - 25) < 10,
+                np.hypot(x, y + 10) < 7,
+                (np.hypot(x, y + 10) < 20) & (np.abs(z % 22 - 11) < 8),
+                (x / 54) ** 2 + (y / 60) ** 2 < size,
+                body,
+            ],
+            [0.0, 0.8, 0.6, 0.45, 1.0],
+            0.0,
+        )
+    picture = ndimage.gaussian_filter(
+        picture.astype(np.float32), 0.7 / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    )
+    texture = ndimage.gaussian_filter(
+        rng.standard_normal(picture.shape, dtype=np.float32),
+        4 / np.linalg.norm(scan.affine[:3, :3], axis=0),
+    )
     picture *= 1 + 0.08 * texture / texture.std()
     return scan._replace(picture=phantom.add_noise(picture, 0.03, rng)), name
 
@@ -75,10 +133,16 @@ def strip(scan, rng):
     zooms = np.linalg.norm(scan.affine[:3, :3], axis=0)
     outside = ndimage.distance_transform_edt(~scan.brain, sampling=zooms)
     inside = ndimage.distance_transform_edt(scan.brain, sampling=zooms)
-    name = ("whole head", "eaten away", "leaked", "leaked below", "a lobe lost", "a side lost")[rng.integers(6)]
+    name = ("whole head", "eaten away", "leaked", "leaked below", "a lobe lost", "a side lost")[
+        rng.integers(6)
+    ]
     points = np.argwhere(scan.brain)
     places = points @ scan.affine[:3, :3].T + scan.affine[:3, 3]
-    head = np.stack(np.meshgrid(*(np.arange(side) for side in scan.brain.shape), indexing="ij"), -1) @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    head = (
+        np.stack(np.meshgrid(*(np.arange(side) for side in scan.brain.shape), indexing="ij"), -1)
+        @ scan.affine[:3, :3].T
+        + scan.affine[:3, 3]
+    )
     if name == "whole head":
         return scan, name
     if name == "eaten away":
@@ -86,14 +150,20 @@ def strip(scan, rng):
     elif name == "leaked":
         mask = outside < rng.uniform(14, 25)
     elif name == "leaked below":
-        mask = scan.brain | ((outside < rng.uniform(35, 50)) & (head[..., 2] < np.percentile(places[:, 2], 25)))
+        mask = scan.brain | (
+            (outside < rng.uniform(35, 50)) & (head[..., 2] < np.percentile(places[:, 2], 25))
+        )
     elif name == "a lobe lost":
-        centre = places[np.abs(places - places.mean(0)).sum(1).argsort()[-len(places) // 20:]][rng.integers(len(places) // 20)]
+        centre = places[np.abs(places - places.mean(0)).sum(1).argsort()[-len(places) // 20 :]][
+            rng.integers(len(places) // 20)
+        ]
         mask = scan.brain & (np.linalg.norm(head - centre, axis=-1) > rng.uniform(50, 65))
     else:
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
-        mask = scan.brain & (head @ direction < np.percentile(places @ direction, rng.uniform(70, 85)))
+        mask = scan.brain & (
+            head @ direction < np.percentile(places @ direction, rng.uniform(70, 85))
+        )
     return scan._replace(picture=np.where(mask, np.maximum(scan.picture, 1e-3), 0)), name
 
 
@@ -116,18 +186,40 @@ def motion(scan, rng):
     middle = (np.array(picture.shape) - 1) / 2
     spectrum = np.zeros(picture.shape, np.complex64)
     for pose in range(poses):
-        turn = np.diag(1 / zooms) @ Rotation.from_euler("xyz", rng.uniform(-6, 6, 3), degrees=True).as_matrix() @ np.diag(zooms)
-        moved = ndimage.affine_transform(picture, turn, middle - turn @ middle + rng.uniform(-8, 8, 3) / zooms, order=1, mode="nearest")
+        turn = (
+            np.diag(1 / zooms)
+            @ Rotation.from_euler("xyz", rng.uniform(-6, 6, 3), degrees=True).as_matrix()
+            @ np.diag(zooms)
+        )
+        moved = ndimage.affine_transform(
+            picture,
+            turn,
+            middle - turn @ middle + rng.uniform(-8, 8, 3) / zooms,
+            order=1,
+            mode="nearest",
+        )
         lines = shot * poses // shots == pose
         spectrum[:, lines] = np.fft.fft(moved, axis=1)[:, lines]
-    return scan._replace(picture=np.abs(np.fft.ifft(spectrum, axis=1)).astype(np.float32)), f"{poses} poses in {shots} shots"
+    return scan._replace(
+        picture=np.abs(np.fft.ifft(spectrum, axis=1)).astype(np.float32)
+    ), f"{poses} poses in {shots} shots"
 
 
 def noise(scan, rng):
     "Noise of a third to two thirds of the brain's brightness."
     share = rng.uniform(0.33, 0.66)
     level = share * float(np.median(scan.picture[scan.brain]))
-    return scan._replace(picture=phantom.add_noise(scan.picture.copy(), level, rng)), f"{share:.0%} of the signal"
+    return scan._replace(
+        picture=phantom.add_noise(scan.picture.copy(), level, rng)
+    ), f"{share:.0%} of the signal"
 
 
-SPOIL = {"orientation": orientation, "half": half, "other body": other_body, "strip": strip, "T1": None, "motion": motion, "noise": noise}
+SPOIL = {
+    "orientation": orientation,
+    "half": half,
+    "other body": other_body,
+    "strip": strip,
+    "T1": None,
+    "motion": motion,
+    "noise": noise,
+}

@@ -1,5 +1,6 @@
 """Other ways of skull stripping, weighed against the template way in peers.py. All begin where it begins, with the head template registered to the head, and answer instead of its
 refinement: a level set, a graph cut (needs PyMaxflow), and the network of network.py."""
+
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import SimpleITK as sitk
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from msvae_nbdev.preparation.prepare import _largest, along_axes, brain_level, carry_depth, refine_mask, register_head, to_grid
+from msvae_nbdev.preparation.prepare import (
+    _largest,
+    along_axes,
+    brain_level,
+    carry_depth,
+    refine_mask,
+    register_head,
+    to_grid,
+)
 from msvae_nbdev.space import resample
 
 
@@ -22,14 +31,27 @@ def placed(head: np.ndarray, affine: np.ndarray) -> tuple:
 
 def filled(mask: np.ndarray) -> np.ndarray:
     "The largest piece, without holes in its slices."
-    return np.stack([ndimage.binary_fill_holes(each) for each in np.moveaxis(_largest(mask), 2, 0)], 2)
+    return np.stack(
+        [ndimage.binary_fill_holes(each) for each in np.moveaxis(_largest(mask), 2, 0)], 2
+    )
 
 
-def level_set(head: np.ndarray, affine: np.ndarray, window=(0.5, 1.5), curvature: float = 1.0, rounds: int = 200, inner: float = 4.0, reach: float = 5.0) -> np.ndarray:
+def level_set(
+    head: np.ndarray,
+    affine: np.ndarray,
+    window=(0.5, 1.5),
+    curvature: float = 1.0,
+    rounds: int = 200,
+    inner: float = 4.0,
+    reach: float = 5.0,
+) -> np.ndarray:
     "A surface that grows from well inside the carried one, fast where the scan is as bright as brain, back where it is not, stiff against leaks."
     relative, grid, depth = placed(head, affine)
     relative = np.where(depth > 10, 1.0, np.where(depth < -reach, 0.0, relative))
-    images = [sitk.GetImageFromArray(np.ascontiguousarray(volume.T, np.float32)) for volume in (inner - depth, relative)]
+    images = [
+        sitk.GetImageFromArray(np.ascontiguousarray(volume.T, np.float32))
+        for volume in (inner - depth, relative)
+    ]
     for image in images:
         image.SetSpacing(voxel_sizes(grid).tolist())
     segment = sitk.ThresholdSegmentationLevelSetImageFilter()
@@ -44,14 +66,23 @@ def level_set(head: np.ndarray, affine: np.ndarray, window=(0.5, 1.5), curvature
     return along_axes(filled(found).astype(np.float32), grid, head.shape, affine) > 0.5
 
 
-def graph_cut(head: np.ndarray, affine: np.ndarray, prior: float = 2.0, stiffness: float = 10.0, spread: float = 0.2, reach: float = 6.0) -> np.ndarray:
+def graph_cut(
+    head: np.ndarray,
+    affine: np.ndarray,
+    prior: float = 2.0,
+    stiffness: float = 10.0,
+    spread: float = 0.2,
+    reach: float = 6.0,
+) -> np.ndarray:
     "The cheapest surface: each voxel pays for being unlike what it is called, neighbours of like brightness for being called differently."
     import maxflow
 
     relative, grid, depth = placed(head, affine)
-    box = tuple(slice(max(0, span.min() - 8), span.max() + 9) for span in np.nonzero(depth > -reach))
+    box = tuple(
+        slice(max(0, span.min() - 8), span.max() + 9) for span in np.nonzero(depth > -reach)
+    )
     shape, relative, depth, zooms = relative.shape, relative[box], depth[box], voxel_sizes(grid)
-    normal = lambda mean, sd: np.exp(-((relative - mean) / sd) ** 2 / 2) / sd / np.sqrt(2 * np.pi)
+    normal = lambda mean, sd: np.exp(-(((relative - mean) / sd) ** 2) / 2) / sd / np.sqrt(2 * np.pi)
     brain = 0.85 * normal(1.0, 0.2) + 0.1 * normal(0.35, 0.15) + 0.05 / 3
     other = 0.5 * normal(0.15, 0.15) + 0.5 / 3
     odds = np.log(brain / other) + np.clip(depth, -reach, 10) / prior
@@ -62,7 +93,12 @@ def graph_cut(head: np.ndarray, affine: np.ndarray, prior: float = 2.0, stiffnes
         step = np.zeros((3, 3, 3))
         step[tuple(2 if other == axis else 1 for other in range(3))] = 1
         difference = np.diff(relative, axis=axis, append=np.take(relative, [-1], axis))
-        graph.add_grid_edges(nodes, stiffness * zooms.min() / zooms[axis] * np.exp(-((difference / spread) ** 2) / 2), structure=step, symmetric=True)
+        graph.add_grid_edges(
+            nodes,
+            stiffness * zooms.min() / zooms[axis] * np.exp(-((difference / spread) ** 2) / 2),
+            structure=step,
+            symmetric=True,
+        )
     graph.add_grid_tedges(nodes, np.maximum(odds, 0), np.maximum(-odds, 0))
     graph.maxflow()
     found = np.zeros(shape, bool)
@@ -87,8 +123,12 @@ def network_refined(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     "The refinement of the template way, with the network's surface in place of the template's."
     fine, grid = to_grid(head, affine, 1.5, thick=True)
     depth, mni_to_scan = network_depth(head, affine, fine.shape, grid)
-    carried = carry_depth(fine.shape, grid, mni_to_scan) # tells how deep, where the network says no more than deep
-    deeper = (np.abs(depth) > 6) & ((carried > 0) == (depth > 0)) & (np.abs(carried) > np.abs(depth))
+    carried = carry_depth(
+        fine.shape, grid, mni_to_scan
+    )  # tells how deep, where the network says no more than deep
+    deeper = (
+        (np.abs(depth) > 6) & ((carried > 0) == (depth > 0)) & (np.abs(carried) > np.abs(depth))
+    )
     mask = refine_mask(fine, grid, np.where(deeper, carried, depth).astype(np.float32), band=3.0)
     return along_axes(mask, grid, head.shape, affine) > 0.5
 
@@ -100,8 +140,17 @@ def network_depth(head: np.ndarray, affine: np.ndarray, shape: tuple, target: np
     coarse, grid = to_grid(head, affine, 3)
     mni_to_scan = register_head(*to_grid(head, affine, 3, thick=True))
     laid = resample(coarse, grid, SHAPE, AFFINE, np.linalg.inv(mni_to_scan))
-    inside = resample(carry_depth(coarse.shape, grid, mni_to_scan), grid, SHAPE, AFFINE, np.linalg.inv(mni_to_scan)) > 0
+    inside = (
+        resample(
+            carry_depth(coarse.shape, grid, mni_to_scan),
+            grid,
+            SHAPE,
+            AFFINE,
+            np.linalg.inv(mni_to_scan),
+        )
+        > 0
+    )
     laid = np.clip(laid / np.median(laid[inside & (laid > 0)]), 0, 3)
     depth = REACH * np.asarray(load_network()(laid[None, ..., None], training=False))[0, ..., 0]
-    far = np.float32(2 * REACH) # resampling says 0 beyond the network's grid
+    far = np.float32(2 * REACH)  # resampling says 0 beyond the network's grid
     return resample(depth + far, AFFINE, shape, target, mni_to_scan) - far, mni_to_scan

@@ -21,32 +21,42 @@ from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, me
 
 # %% ../../nbs/confound/00_acquisition.ipynb #344db9d2
 def usable_columns(
-    table: pd.DataFrame, # one row per scan
-    columns: tuple = ACQUISITION, # to look for
-) -> dict: # column: {status: 'ok' | 'missing' | 'constant', n_missing}
+    table: pd.DataFrame,  # one row per scan
+    columns: tuple = ACQUISITION,  # to look for
+) -> dict:  # column: {status: 'ok' | 'missing' | 'constant', n_missing}
     "Which acquisition columns can be audited, and why others cannot."
     found = {}
     for name in columns:
         values = table[name] if name in table else pd.Series(np.nan, index=table.index)
         known = values.dropna()
-        status = "missing" if known.empty else "constant" if known.nunique() == 1 and len(known) == len(values) else "ok"
+        status = (
+            "missing"
+            if known.empty
+            else "constant"
+            if known.nunique() == 1 and len(known) == len(values)
+            else "ok"
+        )
         found[name] = {"status": status, "n_missing": int(len(values) - len(known))}
     return found
 
 # %% ../../nbs/confound/00_acquisition.ipynb #35caa0f6
 def crowds(
-    values: np.ndarray, # (n,) numbers
-    most: int = 8, # crowds
-    gap: float = 0.02, # least distance between two crowds, as a share of the range
-    width: float = 0.15, # of the widest crowd, likewise
-) -> np.ndarray | None: # (crowds,) their means, ascending; None where there are more, or where they are no crowds
+    values: np.ndarray,  # (n,) numbers
+    most: int = 8,  # crowds
+    gap: float = 0.02,  # least distance between two crowds, as a share of the range
+    width: float = 0.15,  # of the widest crowd, likewise
+) -> (
+    np.ndarray | None
+):  # (crowds,) their means, ascending; None where there are more, or where they are no crowds
     "The few values around which numbers crowd."
     distinct = np.unique(values)
     if len(distinct) <= most:
         return distinct
     starts = np.flatnonzero(np.diff(distinct) > gap * (distinct[-1] - distinct[0])) + 1
     parts = np.split(distinct, starts)
-    if not 1 < len(parts) <= most or max(part[-1] - part[0] for part in parts) > width * (distinct[-1] - distinct[0]):
+    if not 1 < len(parts) <= most or max(part[-1] - part[0] for part in parts) > width * (
+        distinct[-1] - distinct[0]
+    ):
         return None
     return np.array([values[(values >= part[0]) & (values <= part[-1])].mean() for part in parts])
 
@@ -56,16 +66,16 @@ class AcquisitionDesign(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        columns: tuple, # to use; each must be in the table
-        levels: int = 8, # a numeric column with more crowds of values is cut into fifths
+        columns: tuple,  # to use; each must be in the table
+        levels: int = 8,  # a numeric column with more crowds of values is cut into fifths
     ):
         self.columns = columns
         self.levels = levels
 
     def fit(
         self,
-        table: pd.DataFrame, # training scans
-        y=None, # not used
+        table: pd.DataFrame,  # training scans
+        y=None,  # not used
     ) -> "AcquisitionDesign":
         "Learn the levels, or the mean, spread and fifths, of each column."
         self.pieces_ = {name: _piece(table[name].dropna(), self.levels) for name in self.columns}
@@ -73,10 +83,12 @@ class AcquisitionDesign(TransformerMixin, BaseEstimator):
 
     def transform(
         self,
-        table: pd.DataFrame, # any scans
-    ) -> np.ndarray: # (n, features)
+        table: pd.DataFrame,  # any scans
+    ) -> np.ndarray:  # (n, features)
         "The matrix. A value not seen in training counts as the nearest one, a new name as none of the known."
-        return np.column_stack([_columns_of(table[name], *piece) for name, piece in self.pieces_.items()])
+        return np.column_stack(
+            [_columns_of(table[name], *piece) for name, piece in self.pieces_.items()]
+        )
 
 
 def _piece(known: pd.Series, levels: int) -> tuple:
@@ -85,7 +97,12 @@ def _piece(known: pd.Series, levels: int) -> tuple:
         return "levels", np.array(sorted(set(known.astype(str))))
     centres = crowds(known.to_numpy(float), levels)
     if centres is None:
-        return "fifths", known.mean(), known.std() or 1.0, np.unique(known.quantile([0.2, 0.4, 0.6, 0.8]))
+        return (
+            "fifths",
+            known.mean(),
+            known.std() or 1.0,
+            np.unique(known.quantile([0.2, 0.4, 0.6, 0.8])),
+        )
     return "levels", centres
 
 
@@ -102,8 +119,12 @@ def _columns_of(values: pd.Series, kind: str, *learnt) -> np.ndarray:
             features = np.eye(len(learnt[0]))[np.abs(numbers[:, None] - learnt[0]).argmin(1)]
         else:
             mean, spread, edges = learnt
-            features = np.column_stack([(numbers - mean) / spread, np.eye(len(edges) + 1)[np.searchsorted(edges, numbers)]])
-    return np.column_stack([np.where(missing[:, None], 0.0, np.asarray(features, float)), missing.astype(float)])
+            features = np.column_stack(
+                [(numbers - mean) / spread, np.eye(len(edges) + 1)[np.searchsorted(edges, numbers)]]
+            )
+    return np.column_stack(
+        [np.where(missing[:, None], 0.0, np.asarray(features, float)), missing.astype(float)]
+    )
 
 # %% ../../nbs/confound/00_acquisition.ipynb #8973f2e2
 class Protocols(TransformerMixin, BaseEstimator):
@@ -111,21 +132,23 @@ class Protocols(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        columns: tuple, # to use; each must be in the table
-        least: int = 10, # training scans of a protocol of its own
+        columns: tuple,  # to use; each must be in the table
+        least: int = 10,  # training scans of a protocol of its own
     ):
         self.columns = columns
         self.least = least
 
     def fit(
         self,
-        table: pd.DataFrame, # training scans
-        y=None, # not used
+        table: pd.DataFrame,  # training scans
+        y=None,  # not used
     ) -> "Protocols":
         "Find the common combinations."
         self.design_ = AcquisitionDesign(self.columns).fit(table)
         features = self.design_.transform(table)
-        _, code, counts = np.unique(_codes(self.design_, features), axis=0, return_inverse=True, return_counts=True)
+        _, code, counts = np.unique(
+            _codes(self.design_, features), axis=0, return_inverse=True, return_counts=True
+        )
         code = code.ravel()
         common = np.flatnonzero(counts >= min(self.least, counts.max()))
         self.centres_ = np.array([features[code == each].mean(0) for each in common])
@@ -133,16 +156,20 @@ class Protocols(TransformerMixin, BaseEstimator):
 
     def transform(
         self,
-        table: pd.DataFrame, # any scans
-    ) -> np.ndarray: # (n,) integer, position in `names`
+        table: pd.DataFrame,  # any scans
+    ) -> np.ndarray:  # (n,) integer, position in `names`
         "The nearest common protocol of each scan."
         features = self.design_.transform(table)
-        return ((features ** 2).sum(1)[:, None] - 2 * features @ self.centres_.T + (self.centres_ ** 2).sum(1)).argmin(1)
+        return (
+            (features**2).sum(1)[:, None]
+            - 2 * features @ self.centres_.T
+            + (self.centres_**2).sum(1)
+        ).argmin(1)
 
     def names(
         self,
-        table: pd.DataFrame, # any scans
-    ) -> list: # of str, one per protocol
+        table: pd.DataFrame,  # any scans
+    ) -> list:  # of str, one per protocol
         "Each protocol in words, by the typical values of its scans in the table."
         own = self.transform(table)
         return [_describe(table[own == each], self.columns) for each in range(len(self.centres_))]
@@ -150,7 +177,9 @@ class Protocols(TransformerMixin, BaseEstimator):
 
 def _codes(design: AcquisitionDesign, features: np.ndarray) -> np.ndarray:
     "The levels of each column, without the standardised values of those in fifths."
-    keep = np.concatenate([[piece[0] == "levels"] + [True] * (_width(piece) - 1) for piece in design.pieces_.values()])
+    keep = np.concatenate(
+        [[piece[0] == "levels"] + [True] * (_width(piece) - 1) for piece in design.pieces_.values()]
+    )
     return features[:, keep.astype(bool)].astype(np.int8)
 
 
@@ -161,8 +190,15 @@ def _width(piece: tuple) -> int:
 
 def _describe(scans: pd.DataFrame, columns: tuple) -> str:
     "A protocol in words: its typical values."
-    short = {"MagneticFieldStrength": "{:g} T", "RepetitionTime": "TR {:.2g} s", "EchoTime": "TE {:.2g} s", "InversionTime": "TI {:.2g} s",
-             "PixelBandwidth": "{:.0f} Hz/pixel", "SliceThickness": "{:.2g} mm", "Manufacturer": "{}"}
+    short = {
+        "MagneticFieldStrength": "{:g} T",
+        "RepetitionTime": "TR {:.2g} s",
+        "EchoTime": "TE {:.2g} s",
+        "InversionTime": "TI {:.2g} s",
+        "PixelBandwidth": "{:.0f} Hz/pixel",
+        "SliceThickness": "{:.2g} mm",
+        "Manufacturer": "{}",
+    }
     words = []
     for name in columns:
         known = scans[name].dropna()
@@ -173,9 +209,9 @@ def _describe(scans: pd.DataFrame, columns: tuple) -> str:
 
 # %% ../../nbs/confound/00_acquisition.ipynb #b32931ff
 def one_scan(
-    participants: np.ndarray, # (n,) patient of each scan
+    participants: np.ndarray,  # (n,) patient of each scan
     rng: np.random.Generator,
-) -> np.ndarray: # (p,) positions: one scan of each patient, in the order of the sorted patients
+) -> np.ndarray:  # (p,) positions: one scan of each patient, in the order of the sorted patients
     "One scan of each patient, drawn by chance."
     order = rng.permutation(len(participants))
     _, first = np.unique(np.asarray(participants)[order], return_index=True)
@@ -189,7 +225,7 @@ def share_between(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for label in np.unique(labels):
         member = (labels == label).astype(float)
         between += ((member @ centred) ** 2).sum(1) / member.sum(1)
-    return between / max((centred ** 2).sum(), 1e-300)
+    return between / max((centred**2).sum(), 1e-300)
 
 
 def shuffled(labels: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -203,23 +239,37 @@ def p_value(statistics: np.ndarray) -> float:
 
 # %% ../../nbs/confound/00_acquisition.ipynb #8cd6ec2b
 def association(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis and the columns
-    columns: tuple, # to test, each with status 'ok'
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis and the columns
+    columns: tuple,  # to test, each with status 'ok'
     permutations: int = 999,
     seed: int = 0,
-) -> dict: # per column: effect_size in [0, 1], p_value, q_value (false discovery rate), n_patients
+) -> dict:  # per column: effect_size in [0, 1], p_value, q_value (false discovery rate), n_patients
     "How strongly each column is associated with the class, tested by permuting patients."
     rng, result = np.random.default_rng(seed), {}
     for name in columns:
         known = table[table[name].notna()]
         scans = known.iloc[one_scan(known.participant_id.to_numpy(str), rng)]
-        labels, numeric = pd.factorize(scans.diagnosis)[0], pd.api.types.is_numeric_dtype(known[name])
-        features = stats.rankdata(scans[name])[:, None] if numeric else pd.get_dummies(scans[name]).to_numpy(float)
+        labels, numeric = (
+            pd.factorize(scans.diagnosis)[0],
+            pd.api.types.is_numeric_dtype(known[name]),
+        )
+        features = (
+            stats.rankdata(scans[name])[:, None]
+            if numeric
+            else pd.get_dummies(scans[name]).to_numpy(float)
+        )
         explained = share_between(features, shuffled(labels, permutations, rng))
-        result[name] = {"effect_size": float(explained[0]), "measure": "eta squared of ranks" if numeric else "Goodman and Kruskal's tau",
-                        "p_value": p_value(explained) if len(set(labels)) > 1 else None, "n_patients": len(scans)}
+        result[name] = {
+            "effect_size": float(explained[0]),
+            "measure": "eta squared of ranks" if numeric else "Goodman and Kruskal's tau",
+            "p_value": p_value(explained) if len(set(labels)) > 1 else None,
+            "n_patients": len(scans),
+        }
     known = [name for name, facts in result.items() if facts["p_value"] is not None]
-    for name, q in zip(known, stats.false_discovery_control([result[name]["p_value"] for name in known]) if known else []):
+    for name, q in zip(
+        known,
+        stats.false_discovery_control([result[name]["p_value"] for name in known]) if known else [],
+    ):
         result[name]["q_value"] = float(q)
     return result
 
@@ -234,54 +284,105 @@ def _cells(values: pd.Series, most: int = 12) -> tuple:
     centres = crowds(values.dropna().to_numpy(float), most)
     if centres is not None:
         place = np.abs(values.fillna(centres[0]).to_numpy(float)[:, None] - centres).argmin(1)
-        names = [np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres]
-        return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
+        names = [
+            np.format_float_positional(centre, 3, fractional=False, trim="-") for centre in centres
+        ]
+        return pd.Series(np.array(names, object)[place], index=values.index).where(
+            values.notna()
+        ), names
     least = (values.max() - values.min()) / most
     step = 10.0 ** np.floor(np.log10(least))
-    step *= next(times for times in (1, 2, 5, 10) if times * step >= least) # a round number, so that the middles are, too
+    step *= next(
+        times for times in (1, 2, 5, 10) if times * step >= least
+    )  # a round number, so that the middles are, too
     first, last = np.floor(values.min() / step), np.floor(values.max() / step)
     names = [f"{(number + 0.5) * step:.6g}" for number in np.arange(first, last + 1)]
     place = (np.floor(values.fillna(values.min()) / step) - first).astype(int)
-    return pd.Series(np.array(names, object)[place], index=values.index).where(values.notna()), names
+    return pd.Series(np.array(names, object)[place], index=values.index).where(
+        values.notna()
+    ), names
 
 # %% ../../nbs/confound/00_acquisition.ipynb #6c06e5cb
 def acquisition_figure(
-    table: pd.DataFrame, # one row per scan
-    effects: dict | None = None, # from `association`, for the titles
-    columns: tuple | None = None, # None: all acquisition columns that vary, age and sex
+    table: pd.DataFrame,  # one row per scan
+    effects: dict | None = None,  # from `association`, for the titles
+    columns: tuple | None = None,  # None: all acquisition columns that vary, age and sex
     title: str = "Acquisition by class",
-) -> go.Figure: # one panel per column: share of each class's scans
+) -> go.Figure:  # one panel per column: share of each class's scans
     "Figure 11: the distribution of each acquisition column, by class."
     table = table[table.diagnosis.isin(DIAGNOSES)]
     if columns is None:
-        columns = tuple(name for name, facts in usable_columns(table, (*ACQUISITION, "age", "sex")).items() if facts["status"] == "ok")
+        columns = tuple(
+            name
+            for name, facts in usable_columns(table, (*ACQUISITION, "age", "sex")).items()
+            if facts["status"] == "ok"
+        )
     if not columns:
         raise MsvaeError("no acquisition column varies in this table: there is nothing to draw")
-    units = {"RepetitionTime": "s", "EchoTime": "s", "InversionTime": "s", "PixelBandwidth": "Hz/pixel", "MagneticFieldStrength": "T", "age": "years", "SliceThickness": "mm"}
-    strength = {name: f"<br><sup>{facts['effect_size']:.0%} by class" + (f", p = {facts['p_value']:.2g}" if facts.get("p_value") else "") + "</sup>" for name, facts in (effects or {}).items()}
+    units = {
+        "RepetitionTime": "s",
+        "EchoTime": "s",
+        "InversionTime": "s",
+        "PixelBandwidth": "Hz/pixel",
+        "MagneticFieldStrength": "T",
+        "age": "years",
+        "SliceThickness": "mm",
+    }
+    strength = {
+        name: f"<br><sup>{facts['effect_size']:.0%} by class"
+        + (f", p = {facts['p_value']:.2g}" if facts.get("p_value") else "")
+        + "</sup>"
+        for name, facts in (effects or {}).items()
+    }
     names = [f"{name} ({units[name]})" if name in units else name for name in columns]
     across = 2
     down = -(-len(columns) // across)
-    figure = make_subplots(down, across, subplot_titles=[label + strength.get(name, "") for name, label in zip(columns, names)], vertical_spacing=0.4 / (down + 1))
+    figure = make_subplots(
+        down,
+        across,
+        subplot_titles=[label + strength.get(name, "") for name, label in zip(columns, names)],
+        vertical_spacing=0.4 / (down + 1),
+    )
     classes = merge_leuko(table.diagnosis)
     for number, name in enumerate(columns):
         cells, order = _cells(table[name])
         for label in ("healthy", "ms", "leuko"):
             own = cells[classes == label].dropna()
             share = own.value_counts().reindex(order, fill_value=0) / max(len(own), 1)
-            figure.add_bar(x=[str(cell) for cell in order], y=share.round(4).to_numpy(), name=DIAGNOSIS_LABELS[label], marker_color=DIAGNOSIS_COLORS[label],
-                           legendgroup=label, showlegend=number == 0, row=number // across + 1, col=number % across + 1)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero").update_xaxes(type="category", showgrid=False)
-    return figure.update_layout(template="msvae", title=title, height=140 + 230 * down, margin=dict(t=90, b=90),
-                                legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0.5, xanchor="center"))
+            figure.add_bar(
+                x=[str(cell) for cell in order],
+                y=share.round(4).to_numpy(),
+                name=DIAGNOSIS_LABELS[label],
+                marker_color=DIAGNOSIS_COLORS[label],
+                legendgroup=label,
+                showlegend=number == 0,
+                row=number // across + 1,
+                col=number % across + 1,
+            )
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero").update_xaxes(
+        type="category", showgrid=False
+    )
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        height=140 + 230 * down,
+        margin=dict(t=90, b=90),
+        legend=dict(
+            orientation="h", yref="container", y=0.01, yanchor="bottom", x=0.5, xanchor="center"
+        ),
+    )
 
 # %% ../../nbs/confound/00_acquisition.ipynb #d4ae109b
 def class_indicators(
-    y: np.ndarray | None, # (n,) classes, any labels; None: no class in the model
+    y: np.ndarray | None,  # (n,) classes, any labels; None: no class in the model
     rows: int,
-) -> np.ndarray: # (n, classes - 1), or (n, 0)
+) -> np.ndarray:  # (n, classes - 1), or (n, 0)
     "Indicators of all classes but the first."
-    return np.zeros((rows, 0)) if y is None else (np.asarray(y)[:, None] == np.unique(y)[1:]).astype(float)
+    return (
+        np.zeros((rows, 0))
+        if y is None
+        else (np.asarray(y)[:, None] == np.unique(y)[1:]).astype(float)
+    )
 
 
 class RegressOut(TransformerMixin, BaseEstimator):
@@ -289,30 +390,36 @@ class RegressOut(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        penalty: float = 0.3, # ridge, in units of a scan: keeps rare levels from being fitted by heart
+        penalty: float = 0.3,  # ridge, in units of a scan: keeps rare levels from being fitted by heart
     ):
         self.penalty = penalty
 
     def fit(
         self,
-        X: np.ndarray, # (n, k) latents of training scans
-        y: np.ndarray | None = None, # (n,) their classes, to be held fixed; None: the class is not in the model
-        acquisition: np.ndarray | None = None, # (n, f) from `AcquisitionDesign`
+        X: np.ndarray,  # (n, k) latents of training scans
+        y: np.ndarray
+        | None = None,  # (n,) their classes, to be held fixed; None: the class is not in the model
+        acquisition: np.ndarray | None = None,  # (n, f) from `AcquisitionDesign`
     ) -> "RegressOut":
         "Estimate the effect of the acquisition, at fixed class where `y` is given."
         self.centre_ = acquisition.mean(0)
         others = np.column_stack([np.ones(len(X)), class_indicators(y, len(X))])
         regressors = np.column_stack([others, acquisition - self.centre_])
-        penalty = np.diag(np.r_[np.zeros(others.shape[1]), np.full(acquisition.shape[1], self.penalty)])
+        penalty = np.diag(
+            np.r_[np.zeros(others.shape[1]), np.full(acquisition.shape[1], self.penalty)]
+        )
         coefficients = np.linalg.solve(regressors.T @ regressors + penalty, regressors.T @ X)
-        self.class_coef_, self.coef_ = coefficients[1:others.shape[1]], coefficients[others.shape[1]:] # classes but the first against it; features
+        self.class_coef_, self.coef_ = (
+            coefficients[1 : others.shape[1]],
+            coefficients[others.shape[1] :],
+        )  # classes but the first against it; features
         return self
 
     def transform(
         self,
-        X: np.ndarray, # (n, k)
-        acquisition: np.ndarray, # (n, f)
-    ) -> np.ndarray: # (n, k)
+        X: np.ndarray,  # (n, k)
+        acquisition: np.ndarray,  # (n, f)
+    ) -> np.ndarray:  # (n, k)
         "The latents as if taken under the average acquisition."
         return X - (acquisition - self.centre_) @ self.coef_
 
@@ -322,31 +429,39 @@ class ComBat(TransformerMixin, BaseEstimator):
 
     def fit(
         self,
-        X: np.ndarray, # (n, k) latents of training scans
-        y: np.ndarray | None = None, # (n,) their classes, to be held fixed
-        acquisition: np.ndarray | None = None, # (n,) protocol of each scan
+        X: np.ndarray,  # (n, k) latents of training scans
+        y: np.ndarray | None = None,  # (n,) their classes, to be held fixed
+        acquisition: np.ndarray | None = None,  # (n,) protocol of each scan
     ) -> "ComBat":
         "Estimate each protocol's shift `gamma_` and stretch `delta_`, in units of the pooled spread."
-        self.protocols_, code, counts = np.unique(acquisition, return_inverse=True, return_counts=True)
+        self.protocols_, code, counts = np.unique(
+            acquisition, return_inverse=True, return_counts=True
+        )
         batch = np.eye(len(counts))[code]
         design = np.column_stack([batch, class_indicators(y, len(X))])
         coefficients = np.linalg.lstsq(design, X, rcond=None)[0]
-        self.mean_ = counts / len(X) @ coefficients[:len(counts)]
+        self.mean_ = counts / len(X) @ coefficients[: len(counts)]
         self.scale_ = np.maximum(np.sqrt(((X - design @ coefficients) ** 2).mean(0)), 1e-9)
-        standard = (X - self.mean_ - design[:, len(counts):] @ coefficients[len(counts):]) / self.scale_
+        standard = (
+            X - self.mean_ - design[:, len(counts) :] @ coefficients[len(counts) :]
+        ) / self.scale_
         estimates = [_empirical_bayes(standard[code == each]) for each in range(len(counts))]
         self.gamma_, self.delta_ = (np.array(values) for values in zip(*estimates))
         return self
 
     def transform(
         self,
-        X: np.ndarray, # (n, k)
-        acquisition: np.ndarray, # (n,) protocols; one not seen in training is left as it is
-    ) -> np.ndarray: # (n, k)
+        X: np.ndarray,  # (n, k)
+        acquisition: np.ndarray,  # (n,) protocols; one not seen in training is left as it is
+    ) -> np.ndarray:  # (n, k)
         "The latents as if all had the mean protocol."
         match = np.asarray(acquisition)[:, None] == self.protocols_
         seen, code = match.any(1)[:, None], match.argmax(1)
-        return np.where(seen, (X - self.mean_ - self.scale_ * self.gamma_[code]) / self.delta_[code] + self.mean_, X)
+        return np.where(
+            seen,
+            (X - self.mean_ - self.scale_ * self.gamma_[code]) / self.delta_[code] + self.mean_,
+            X,
+        )
 
 
 def _empirical_bayes(standard: np.ndarray, tolerance: float = 1e-6) -> tuple:
@@ -357,11 +472,13 @@ def _empirical_bayes(standard: np.ndarray, tolerance: float = 1e-6) -> tuple:
         return own_mean, np.sqrt(np.maximum(own_variance, 1e-6))
     centre, spread = own_mean.mean(), own_mean.var(ddof=1)
     typical, width = own_variance.mean(), max(own_variance.var(ddof=1), 1e-9)
-    shape, rate = 2 + typical ** 2 / width, typical + typical ** 3 / width
+    shape, rate = 2 + typical**2 / width, typical + typical**3 / width
     gamma, variance, squares = own_mean, own_variance, ((standard - own_mean) ** 2).sum(0)
     for _ in range(1000):
         new_gamma = (n * spread * own_mean + variance * centre) / (n * spread + variance)
-        new_variance = (rate + (squares + n * (own_mean - new_gamma) ** 2) / 2) / (n / 2 + shape - 1)
+        new_variance = (rate + (squares + n * (own_mean - new_gamma) ** 2) / 2) / (
+            n / 2 + shape - 1
+        )
         change = max(np.abs(new_gamma - gamma).max(), np.abs(new_variance / variance - 1).max())
         gamma, variance = new_gamma, new_variance
         if change < tolerance:
@@ -374,15 +491,15 @@ class RemoveSubspace(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        tolerance: float = 0.02, # share of the latents' spread added to it: keeps the whitening from blowing up noise
+        tolerance: float = 0.02,  # share of the latents' spread added to it: keeps the whitening from blowing up noise
     ):
         self.tolerance = tolerance
 
     def fit(
         self,
-        X: np.ndarray, # (n, k) latents of training scans
-        y: np.ndarray | None = None, # (n,) their classes, to be held fixed
-        acquisition: np.ndarray | None = None, # (n, f) from `AcquisitionDesign`
+        X: np.ndarray,  # (n, k) latents of training scans
+        y: np.ndarray | None = None,  # (n,) their classes, to be held fixed
+        acquisition: np.ndarray | None = None,  # (n, f) from `AcquisitionDesign`
     ) -> "RemoveSubspace":
         "Probe, singular value decomposition, projection `projection_` (k, k); `rank_` directions are removed."
         others = np.column_stack([np.ones(len(X)), class_indicators(y, len(X))])
@@ -393,49 +510,58 @@ class RemoveSubspace(TransformerMixin, BaseEstimator):
         sizes, axes = np.linalg.eigh(A.T @ A)
         kept = sizes > 1e-6 * max(sizes.max(), 1e-12)
         orthonormal = A @ (axes[:, kept] / np.sqrt(sizes[kept]))
-        directions, self.correlations_, _ = np.linalg.svd((vectors / spread).T @ X.T @ orthonormal / np.sqrt(len(X)), full_matrices=False)
+        directions, self.correlations_, _ = np.linalg.svd(
+            (vectors / spread).T @ X.T @ orthonormal / np.sqrt(len(X)), full_matrices=False
+        )
         noise = (np.sqrt(X.shape[1]) + np.sqrt(kept.sum())) / np.sqrt(len(X))
-        self.rank_ = int((self.correlations_ > noise).sum()) if kept.any() and sizes.max() > 0 else 0
-        removed = directions[:, :self.rank_]
-        self.projection_ = np.eye(X.shape[1]) - ((vectors / spread) @ removed) @ (removed.T @ (vectors * spread).T)
+        self.rank_ = (
+            int((self.correlations_ > noise).sum()) if kept.any() and sizes.max() > 0 else 0
+        )
+        removed = directions[:, : self.rank_]
+        self.projection_ = np.eye(X.shape[1]) - ((vectors / spread) @ removed) @ (
+            removed.T @ (vectors * spread).T
+        )
         return self
 
     def transform(
         self,
-        X: np.ndarray, # (n, k)
-        acquisition=None, # not needed
-    ) -> np.ndarray: # (n, k)
+        X: np.ndarray,  # (n, k)
+        acquisition=None,  # not needed
+    ) -> np.ndarray:  # (n, k)
         "The latents without the directions of the acquisition."
         return (X - self.mean_) @ self.projection_ + self.mean_
 
 # %% ../../nbs/confound/00_acquisition.ipynb #509e863e
 def class_given_acquisition(
-    acquisition: np.ndarray, # (n, f) of training scans
-    y: np.ndarray, # (n,) their classes, 0 ... classes - 1
-    asked: np.ndarray, # (m, f)
-    sample_weight: np.ndarray | None = None, # (n,)
-) -> np.ndarray: # (m, classes), rows add up to 1
+    acquisition: np.ndarray,  # (n, f) of training scans
+    y: np.ndarray,  # (n,) their classes, 0 ... classes - 1
+    asked: np.ndarray,  # (m, f)
+    sample_weight: np.ndarray | None = None,  # (n,)
+) -> np.ndarray:  # (m, classes), rows add up to 1
     "The probability of each class under an acquisition, by logistic regression."
-    model = LogisticRegression(C=10.0, max_iter=1000, tol=1e-3).fit(acquisition, y, sample_weight=sample_weight)
+    model = LogisticRegression(C=10.0, max_iter=1000, tol=1e-3).fit(
+        acquisition, y, sample_weight=sample_weight
+    )
     probability = np.full((len(asked), y.max() + 1), 1e-6)
     probability[:, model.classes_] = np.clip(model.predict_proba(asked), 1e-6, 1)
     return probability / probability.sum(1, keepdims=True)
 
 
 def overlap_weights(
-    probability: np.ndarray, # (n, classes) of each class given the acquisition
-    y: np.ndarray, # (n,) the classes, 0 ... classes - 1
-) -> np.ndarray: # (n,) in [0, 1]
+    probability: np.ndarray,  # (n, classes) of each class given the acquisition
+    y: np.ndarray,  # (n,) the classes, 0 ... classes - 1
+) -> np.ndarray:  # (n,) in [0, 1]
     "Weights under which class and acquisition are independent (Li and Li 2019)."
     return 1 / probability[np.arange(len(y)), y] / (1 / probability).sum(1)
 
 
 def matching_weights(
-    protocols: np.ndarray, # (n,) of each scan
-    y: np.ndarray, # (n,) the classes, 0 ... classes - 1
-    sample_weight: np.ndarray | None = None, # (n,) how much each scan counts, for example 1 / scans of the patient
-    classes: int | None = None, # how many there are; None: those in y
-) -> np.ndarray: # (n,) in [0, 1]
+    protocols: np.ndarray,  # (n,) of each scan
+    y: np.ndarray,  # (n,) the classes, 0 ... classes - 1
+    sample_weight: np.ndarray
+    | None = None,  # (n,) how much each scan counts, for example 1 / scans of the patient
+    classes: int | None = None,  # how many there are; None: those in y
+) -> np.ndarray:  # (n,) in [0, 1]
     "The chance of being drawn when every protocol keeps as many of each class as it has of its rarest."
     _, code = np.unique(protocols, return_inverse=True)
     counts = np.zeros((code.max() + 1, classes or y.max() + 1))

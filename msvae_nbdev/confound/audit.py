@@ -17,9 +17,31 @@ import plotly.graph_objects as go
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from .acquisition import (AcquisitionDesign, ComBat, Protocols, RegressOut, RemoveSubspace, acquisition_figure, association, class_given_acquisition,
-                                     matching_weights, one_scan, overlap_weights, p_value, share_between, shuffled, usable_columns)
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, write_json
+from msvae_nbdev.confound.acquisition import (
+    AcquisitionDesign,
+    ComBat,
+    Protocols,
+    RegressOut,
+    RemoveSubspace,
+    acquisition_figure,
+    association,
+    class_given_acquisition,
+    matching_weights,
+    one_scan,
+    overlap_weights,
+    p_value,
+    share_between,
+    shuffled,
+    usable_columns,
+)
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    DIAGNOSIS_COLORS,
+    DIAGNOSIS_LABELS,
+    MsvaeError,
+    merge_leuko,
+    write_json,
+)
 from ..figures import brain_figure, save_figure
 from ..latent.classify import LatentLDA, latent_matrix, surrogate_latents
 
@@ -38,10 +60,10 @@ def _discriminant(latents, labels, asked, weight=None) -> np.ndarray:
 
 
 def predict_fold(
-    scans: dict, # from `_scans`
-    train: np.ndarray, # (n,) boolean: the scans everything is fitted on
-    test: np.ndarray, # (n,) boolean: the scans that are predicted
-) -> dict: # class probabilities (m, classes) of each predictor; `q`, those given the acquisition; `overlap_weight`; `protocol`
+    scans: dict,  # from `_scans`
+    train: np.ndarray,  # (n,) boolean: the scans everything is fitted on
+    test: np.ndarray,  # (n,) boolean: the scans that are predicted
+) -> dict:  # class probabilities (m, classes) of each predictor; `q`, those given the acquisition; `overlap_weight`; `protocol`
     "Predict held-out scans in every way of the list above."
     z, y, table, classes = scans["z"], scans["y"], scans["table"], scans["y"].max() + 1
     found = {"latent_only": _discriminant(z[train], y[train], z[test])}
@@ -52,17 +74,27 @@ def predict_fold(
         return found
     features = AcquisitionDesign(scans["columns"]).fit(table[train]).transform(table)
     protocol = Protocols(scans["columns"]).fit(table[train]).transform(table)
-    corrections = {"regressed_out": (RegressOut(), None, features), "regressed_with_class": (RegressOut(), y[train], features),
-                   "combat": (ComBat(), y[train], protocol), "projected": (RemoveSubspace(), y[train], features)}
+    corrections = {
+        "regressed_out": (RegressOut(), None, features),
+        "regressed_with_class": (RegressOut(), y[train], features),
+        "combat": (ComBat(), y[train], protocol),
+        "projected": (RemoveSubspace(), y[train], features),
+    }
     for name, (correction, labels, described) in corrections.items():
         corrected = correction.fit(z[train], labels, described[train]).transform(z, described)
         found[name] = _discriminant(corrected[train], y[train], corrected[test])
     once = (1 / np.bincount(scans["patient"]))[scans["patient"]]
     q = class_given_acquisition(features[train], y[train], features, once[train])
-    found["reweighted"] = _discriminant(z[train], y[train], z[test], overlap_weights(q[train], y[train]) + 1e-4)
+    found["reweighted"] = _discriminant(
+        z[train], y[train], z[test], overlap_weights(q[train], y[train]) + 1e-4
+    )
     shares = np.bincount(y[train], once[train], classes)
     found["metadata_only"] = q[test] / shares / (q[test] / shares).sum(1, keepdims=True)
-    return found | {"q": q[test], "overlap_weight": overlap_weights(q[test], y[test]), "protocol": protocol[test]}
+    return found | {
+        "q": q[test],
+        "overlap_weight": overlap_weights(q[test], y[test]),
+        "protocol": protocol[test],
+    }
 
 # %% ../../nbs/confound/05_audit.ipynb #5a952687
 def _folds(scans: dict, evaluation: str, seed: int) -> list:
@@ -81,24 +113,47 @@ def _folds(scans: dict, evaluation: str, seed: int) -> list:
 
 # %% ../../nbs/confound/05_audit.ipynb #6eeeaca1
 def accuracy(
-    probability: np.ndarray, # (m, classes) of each held-out scan
-    y: np.ndarray, # (m,) the true classes, 0 ... classes - 1
-    patient: np.ndarray, # (m,) of each scan
-    weight: np.ndarray | None = None, # (m,) how much each scan counts; None: all the same
-    inflation: float = 1.0, # of the variance, for the choice of the training set
-) -> dict: # balanced_accuracy, 95 % interval by patient, chance, effective_patients of the least class
+    probability: np.ndarray,  # (m, classes) of each held-out scan
+    y: np.ndarray,  # (m,) the true classes, 0 ... classes - 1
+    patient: np.ndarray,  # (m,) of each scan
+    weight: np.ndarray | None = None,  # (m,) how much each scan counts; None: all the same
+    inflation: float = 1.0,  # of the variance, for the choice of the training set
+) -> (
+    dict
+):  # balanced_accuracy, 95 % interval by patient, chance, effective_patients of the least class
     "Balanced accuracy of held-out scans; None where a class has no weight."
     weight = np.ones(len(y)) if weight is None else weight
     present, (names, patient) = np.unique(y), np.unique(patient, return_inverse=True)
     people = len(names)
-    classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], weight[y == label], people) for label in present]
+    classes = [
+        _recall(
+            probability[y == label].argmax(1) == label,
+            patient[y == label],
+            weight[y == label],
+            people,
+        )
+        for label in present
+    ]
     if None in classes:
-        return {"balanced_accuracy": None, "interval": None, "chance": 1 / len(present), "effective_patients": 0.0,
-                "reason": "a class has no held-out patient under a protocol that another class was scanned with"}
-    value, least = float(np.mean([one["recall"] for one in classes])), float(min(one["effective"] for one in classes))
+        return {
+            "balanced_accuracy": None,
+            "interval": None,
+            "chance": 1 / len(present),
+            "effective_patients": 0.0,
+            "reason": "a class has no held-out patient under a protocol that another class was scanned with",
+        }
+    value, least = (
+        float(np.mean([one["recall"] for one in classes])),
+        float(min(one["effective"] for one in classes)),
+    )
     variance = sum((one["parts"] ** 2).sum() + one["invisible"] for one in classes) * inflation
     half = float(stats.t.ppf(0.975, max(least - 1, 1)) * np.sqrt(variance) / len(present))
-    return {"balanced_accuracy": value, "interval": [max(0.0, value - half), min(1.0, value + half)], "chance": 1 / len(present), "effective_patients": least}
+    return {
+        "balanced_accuracy": value,
+        "interval": [max(0.0, value - half), min(1.0, value + half)],
+        "chance": 1 / len(present),
+        "effective_patients": least,
+    }
 
 
 def _recall(right: np.ndarray, patient: np.ndarray, weight: np.ndarray, people: int) -> dict | None:
@@ -107,28 +162,37 @@ def _recall(right: np.ndarray, patient: np.ndarray, weight: np.ndarray, people: 
     total = w.sum()
     if total <= 1e-9:
         return None
-    typical = (w ** 2).sum() / total
+    typical = (w**2).sum() / total
     enlarged = total + 4 * typical
     centre = (hits.sum() + 2 * typical) / enlarged
-    return {"recall": hits.sum() / total, "parts": (hits - w * centre) / enlarged, "effective": total ** 2 / (w ** 2).sum(),
-            "invisible": 2 * (typical / enlarged) ** 2 * (centre ** 2 + (1 - centre) ** 2)}
+    return {
+        "recall": hits.sum() / total,
+        "parts": (hits - w * centre) / enlarged,
+        "effective": total**2 / (w**2).sum(),
+        "invisible": 2 * (typical / enlarged) ** 2 * (centre**2 + (1 - centre) ** 2),
+    }
 
 # %% ../../nbs/confound/05_audit.ipynb #ff6e0f97
 def conditional_labels(
-    labels: np.ndarray, # (p,) class of each patient, 0 ... classes - 1
-    probability: np.ndarray, # (p, classes) of each class given the patient's acquisition
-    draws: int, # arrangements
+    labels: np.ndarray,  # (p,) class of each patient, 0 ... classes - 1
+    probability: np.ndarray,  # (p, classes) of each class given the patient's acquisition
+    draws: int,  # arrangements
     rng: np.random.Generator,
-    sweeps: int = 20, # rounds of swaps
-) -> np.ndarray: # (1 + draws, p): the observed labels first
+    sweeps: int = 20,  # rounds of swaps
+) -> np.ndarray:  # (1 + draws, p): the observed labels first
     "Permutations of the classes that keep their relation to the acquisition (Berrett et al. 2020)."
     classes, half = probability.shape[1], len(labels) // 2
     log = np.log(probability).astype(np.float32).ravel()
-    pairs = [rng.permutation(len(labels))[:2 * half].reshape(2, half) for _ in range(sweeps)]
+    pairs = [rng.permutation(len(labels))[: 2 * half].reshape(2, half) for _ in range(sweeps)]
 
     def swap(state, i, j):
         one, other, at_i, at_j = state[i], state[j], i[:, None] * classes, j[:, None] * classes
-        odds = log.take(at_i + other) + log.take(at_j + one) - log.take(at_i + one) - log.take(at_j + other)
+        odds = (
+            log.take(at_i + other)
+            + log.take(at_j + one)
+            - log.take(at_i + one)
+            - log.take(at_j + other)
+        )
         with np.errstate(over="ignore"):
             take = rng.random(odds.shape, dtype=np.float32) * (1 + np.exp(-odds)) < 1
         state[i], state[j] = np.where(take, other, one), np.where(take, one, other)
@@ -153,33 +217,44 @@ def _true_class_probability(probability: np.ndarray, labels: np.ndarray) -> np.n
 
 
 def full_test(
-    probability: np.ndarray, # (p, classes) predicted for one scan of each patient, by a model fitted on others
-    labels: np.ndarray, # (p,) the classes, 0 ... classes - 1
-    known: np.ndarray, # (p, classes) of each class given the acquisition
-    draws: int, # arrangements
+    probability: np.ndarray,  # (p, classes) predicted for one scan of each patient, by a model fitted on others
+    labels: np.ndarray,  # (p,) the classes, 0 ... classes - 1
+    known: np.ndarray,  # (p, classes) of each class given the acquisition
+    draws: int,  # arrangements
     rng: np.random.Generator,
-) -> float: # p-value
+) -> float:  # p-value
     "Of: given the acquisition, the prediction is independent of the class."
-    return p_value(_true_class_probability(probability, conditional_labels(labels, known, draws, rng)))
+    return p_value(
+        _true_class_probability(probability, conditional_labels(labels, known, draws, rng))
+    )
 
 
 def partial_test(
-    probability: np.ndarray, # (p, classes) predicted for one scan of each patient, by a model fitted on others
-    labels: np.ndarray, # (p,) the classes, 0 ... classes - 1
-    features: np.ndarray, # (p, f) the acquisition
-    draws: int, # arrangements
+    probability: np.ndarray,  # (p, classes) predicted for one scan of each patient, by a model fitted on others
+    labels: np.ndarray,  # (p,) the classes, 0 ... classes - 1
+    features: np.ndarray,  # (p, f) the acquisition
+    draws: int,  # arrangements
     rng: np.random.Generator,
-    people: np.ndarray | None = None, # (p, g) age and sex
-) -> float | None: # p-value; None where the acquisition does not vary within the classes
+    people: np.ndarray | None = None,  # (p, g) age and sex
+) -> float | None:  # p-value; None where the acquisition does not vary within the classes
     "Of: within the classes, the prediction is independent of the acquisition."
     scores = np.log(np.clip(probability, 1e-4, 1))
-    fixed = np.column_stack([np.eye(labels.max() + 1)[labels], np.zeros((len(labels), 0)) if people is None else people])
-    scores, inside = (values - fixed @ np.linalg.lstsq(fixed, values, rcond=None)[0] for values in (scores - scores.mean(1, keepdims=True), features))
+    fixed = np.column_stack(
+        [np.eye(labels.max() + 1)[labels], np.zeros((len(labels), 0)) if people is None else people]
+    )
+    scores, inside = (
+        values - fixed @ np.linalg.lstsq(fixed, values, rcond=None)[0]
+        for values in (scores - scores.mean(1, keepdims=True), features)
+    )
     spread = inside.std(0)
     if not (spread > 1e-6).any():
         return None
     inside = inside[:, spread > 1e-6] / spread[spread > 1e-6]
-    groups, order, statistics = [np.flatnonzero(labels == label) for label in np.unique(labels)], np.arange(len(labels)), np.empty(1 + draws)
+    groups, order, statistics = (
+        [np.flatnonzero(labels == label) for label in np.unique(labels)],
+        np.arange(len(labels)),
+        np.empty(1 + draws),
+    )
     for draw in range(1 + draws):
         statistics[draw] = ((scores.T @ inside[order]) ** 2).sum()
         for group in groups:
@@ -188,20 +263,20 @@ def partial_test(
 
 # %% ../../nbs/confound/05_audit.ipynb #73b6a331
 def class_overlap(
-    probability: np.ndarray, # (p, classes) of each class given the acquisition
-    labels: np.ndarray, # (p,) the classes
-) -> np.ndarray: # (classes,) in [0, about 1]
+    probability: np.ndarray,  # (p, classes) of each class given the acquisition
+    labels: np.ndarray,  # (p,) the classes
+) -> np.ndarray:  # (classes,) in [0, about 1]
     "How much of each class's variation between patients the acquisition leaves open."
     share = np.bincount(labels, minlength=probability.shape[1]) / len(labels)
     return (probability * (1 - probability)).mean(0) / np.maximum(share * (1 - share), 1e-12)
 
 # %% ../../nbs/confound/05_audit.ipynb #9151c008
 def shares(
-    target: np.ndarray, # (n,) or (n, t) to be explained
-    blocks: dict, # name: (n, f) features
-    fold: np.ndarray, # (n,) integer; each fold is predicted from the others
-    sample_weight: np.ndarray | None = None, # (n,)
-) -> list: # per column of the target: {names joined by ' & ': share of the variance}, adding up to R2 of all, and 'unexplained'
+    target: np.ndarray,  # (n,) or (n, t) to be explained
+    blocks: dict,  # name: (n, f) features
+    fold: np.ndarray,  # (n,) integer; each fold is predicted from the others
+    sample_weight: np.ndarray | None = None,  # (n,)
+) -> list:  # per column of the target: {names joined by ' & ': share of the variance}, adding up to R2 of all, and 'unexplained'
     "Commonality analysis, out of sample: what each set of blocks explains and no smaller set does."
     target = np.asarray(target, float).reshape(len(fold), -1)
     weight = np.ones(len(fold)) if sample_weight is None else sample_weight
@@ -209,14 +284,20 @@ def shares(
     explained = {(): np.zeros(target.shape[1])}
     for mask in range(1, 2 ** len(names)):
         chosen = tuple(name for i, name in enumerate(names) if mask >> i & 1)
-        explained[chosen] = _out_of_sample(target, np.column_stack([blocks[name] for name in chosen]), fold, weight)
+        explained[chosen] = _out_of_sample(
+            target, np.column_stack([blocks[name] for name in chosen]), fold, weight
+        )
     results = [{} for _ in range(target.shape[1])]
     for chosen in sorted(explained, key=len)[1:]:
         rest = tuple(name for name in names if name not in chosen)
         value = 0.0
         for mask in range(2 ** len(chosen)):
             added = tuple(name for i, name in enumerate(chosen) if mask >> i & 1)
-            value = value - (-1) ** len(added) * explained[tuple(name for name in names if name in rest + added)]
+            value = (
+                value
+                - (-1) ** len(added)
+                * explained[tuple(name for name in names if name in rest + added)]
+            )
         for result, each in zip(results, np.broadcast_to(value, target.shape[1])):
             result[" & ".join(chosen)] = float(each)
     for column, result in enumerate(results):
@@ -232,16 +313,26 @@ def _out_of_sample(target, features, fold, weight) -> np.ndarray:
         root = np.sqrt(weight[train])[:, None]
         design = np.column_stack([np.ones(train.sum()), features[train]])
         penalty = np.diag(np.r_[0.0, np.full(features.shape[1], 0.5 * weight[train].mean())])
-        coefficients = np.linalg.solve((design * root).T @ (design * root) + penalty, (design * root).T @ (target[train] * root))
-        rest += weight[test] @ (target[test] - np.column_stack([np.ones(test.sum()), features[test]]) @ coefficients) ** 2
-        around += weight[test] @ (target[test] - np.average(target[train], axis=0, weights=weight[train])) ** 2
+        coefficients = np.linalg.solve(
+            (design * root).T @ (design * root) + penalty,
+            (design * root).T @ (target[train] * root),
+        )
+        rest += (
+            weight[test]
+            @ (target[test] - np.column_stack([np.ones(test.sum()), features[test]]) @ coefficients)
+            ** 2
+        )
+        around += (
+            weight[test]
+            @ (target[test] - np.average(target[train], axis=0, weights=weight[train])) ** 2
+        )
     return 1 - rest / np.maximum(around, 1e-300)
 
 # %% ../../nbs/confound/05_audit.ipynb #f0a9ba84
 def held_out_axes(
-    scans: dict, # from `_scans`
-    folds: list, # of (training mask, held-out mask)
-) -> np.ndarray: # (m, axes), held-out scans in the order of the folds
+    scans: dict,  # from `_scans`
+    folds: list,  # of (training mask, held-out mask)
+) -> np.ndarray:  # (m, axes), held-out scans in the order of the folds
     "Discriminant coordinates by models that have not seen the patient, turned onto common axes."
     reference, parts = LatentLDA(priors="uniform").fit(scans["z"], scans["y"]), []
     for train, test in folds:
@@ -252,26 +343,36 @@ def held_out_axes(
 
 
 def axis_shares(
-    scans: dict, # from `_scans`
-    folds: list, # of (training mask, held-out mask)
+    scans: dict,  # from `_scans`
+    folds: list,  # of (training mask, held-out mask)
     seed: int = 0,
-) -> list: # per discriminant axis: shares by cause, and `reading`
+) -> list:  # per discriminant axis: shares by cause, and `reading`
     "What class, acquisition, and age with sex explain of each axis, alone and in common."
     rows = np.concatenate([np.flatnonzero(test) for _, test in folds])
     table, y, patient = scans["table"].iloc[rows], scans["y"][rows], scans["patient"][rows]
     blocks = {"class": np.eye(y.max() + 1)[y][:, 1:]}
-    for name, columns in (("acquisition", scans["columns"]), ("age and sex", scans["demographics"])):
+    for name, columns in (
+        ("acquisition", scans["columns"]),
+        ("age and sex", scans["demographics"]),
+    ):
         if columns:
             blocks[name] = AcquisitionDesign(columns).fit(table).transform(table)
     _, code, counts = np.unique(patient, return_inverse=True, return_counts=True)
     fold = np.random.default_rng(seed).permutation(len(counts))[code] % 5
     found = shares(held_out_axes(scans, folds), blocks, fold, 1 / counts[code])
-    return [{"axis": number, "shares": each, "reading": _reading(each)} for number, each in enumerate(found, 1)]
+    return [
+        {"axis": number, "shares": each, "reading": _reading(each)}
+        for number, each in enumerate(found, 1)
+    ]
 
 
 def _reading(share: dict) -> str:
     "The cause that explains most of an axis, or why none can be named."
-    parts = {"disease": share.get("class", 0), "acquisition": share.get("acquisition", 0), "age": share.get("age and sex", 0)}
+    parts = {
+        "disease": share.get("class", 0),
+        "acquisition": share.get("acquisition", 0),
+        "age": share.get("age and sex", 0),
+    }
     common = sum(value for name, value in share.items() if "&" in name)
     largest = max(parts, key=parts.get)
     if max(parts[largest], common) <= 0.02:
@@ -280,23 +381,39 @@ def _reading(share: dict) -> str:
 
 # %% ../../nbs/confound/05_audit.ipynb #9ae03a51
 def half_left(
-    plain: np.ndarray, # (m, classes) probabilities of held-out scans by the prediction under audit
-    adjusted: np.ndarray, # (m, classes) the same, or by a prediction that the acquisition was taken out of
-    y: np.ndarray, # (m,) the true classes, 0 ... classes - 1
-    patient: np.ndarray, # (m,) of each scan
-    weight: np.ndarray, # (m,) under which class and acquisition are independent
-) -> float: # p-value, one-sided; 1 where a class has no weight
+    plain: np.ndarray,  # (m, classes) probabilities of held-out scans by the prediction under audit
+    adjusted: np.ndarray,  # (m, classes) the same, or by a prediction that the acquisition was taken out of
+    y: np.ndarray,  # (m,) the true classes, 0 ... classes - 1
+    patient: np.ndarray,  # (m,) of each scan
+    weight: np.ndarray,  # (m,) under which class and acquisition are independent
+) -> float:  # p-value, one-sided; 1 where a class has no weight
     "Of: under the weights, the adjusted prediction keeps at least half of the plain one's advantage over chance in balanced accuracy."
     present, (names, patient) = np.unique(y), np.unique(patient, return_inverse=True)
     people, advantage, parts = len(names), [], []
     for probability, w in ((plain, np.ones(len(y))), (adjusted, weight)):
-        classes = [_recall(probability[y == label].argmax(1) == label, patient[y == label], w[y == label], people) for label in present]
+        classes = [
+            _recall(
+                probability[y == label].argmax(1) == label,
+                patient[y == label],
+                w[y == label],
+                people,
+            )
+            for label in present
+        ]
         if None in classes:
             return 1.0
         advantage.append(np.mean([one["recall"] for one in classes]) - 1 / len(present))
         parts.append(np.mean([one["parts"] for one in classes], 0))
-    error = np.sqrt(((parts[1] - parts[0] / 2) ** 2).sum() + sum(one["invisible"] for one in classes) / len(present) ** 2)
-    return float(stats.t.cdf((advantage[1] - advantage[0] / 2) / error, max(min(one["effective"] for one in classes) - 1, 1)))
+    error = np.sqrt(
+        ((parts[1] - parts[0] / 2) ** 2).sum()
+        + sum(one["invisible"] for one in classes) / len(present) ** 2
+    )
+    return float(
+        stats.t.cdf(
+            (advantage[1] - advantage[0] / 2) / error,
+            max(min(one["effective"] for one in classes) - 1, 1),
+        )
+    )
 
 # %% ../../nbs/confound/05_audit.ipynb #d19e1f03
 ALPHA = 0.01
@@ -305,137 +422,269 @@ LEAST_PATIENTS = 10
 
 
 def decide(
-    facts: dict, # separation_p, association_p, partial_p, full_p, overlap, patients (of the rarest class), and where known half_left_p, agree
-) -> tuple: # ('disease' | 'acquisition' | 'both' | 'undecidable', the reason in plain words)
+    facts: dict,  # separation_p, association_p, partial_p, full_p, overlap, patients (of the rarest class), and where known half_left_p, agree
+) -> tuple:  # ('disease' | 'acquisition' | 'both' | 'undecidable', the reason in plain words)
     "The verdict on one separation, from its tests."
     if facts["patients"] < LEAST_PATIENTS:
-        return "undecidable", f"the rarest class has {facts['patients']} patients, and fewer than {LEAST_PATIENTS} cannot carry a claim"
+        return (
+            "undecidable",
+            f"the rarest class has {facts['patients']} patients, and fewer than {LEAST_PATIENTS} cannot carry a claim",
+        )
     if facts["separation_p"] >= 0.05:
-        return "undecidable", f"the latents do not separate the classes (p = {facts['separation_p']:.2g}): there is nothing to explain"
+        return (
+            "undecidable",
+            f"the latents do not separate the classes (p = {facts['separation_p']:.2g}): there is nothing to explain",
+        )
     if facts["association_p"] is None:
-        return "undecidable", "no acquisition parameter is recorded that varies: the scanner cannot be ruled out"
+        return (
+            "undecidable",
+            "no acquisition parameter is recorded that varies: the scanner cannot be ruled out",
+        )
     if facts["overlap"] < LEAST_OVERLAP:
-        return "undecidable", (f"classes and protocols nearly coincide (overlap {facts['overlap']:.2f}): disease and scanner cannot be told apart with these data; "
-                               "scans of the same protocol in both classes would decide")
+        return "undecidable", (
+            f"classes and protocols nearly coincide (overlap {facts['overlap']:.2f}): disease and scanner cannot be told apart with these data; "
+            "scans of the same protocol in both classes would decide"
+        )
     if facts["partial_p"] is None:
-        return "undecidable", "the acquisition does not vary within the classes: disease and scanner cannot be told apart with these data"
+        return (
+            "undecidable",
+            "the acquisition does not vary within the classes: disease and scanner cannot be told apart with these data",
+        )
     linked = facts["association_p"] < ALPHA and facts["partial_p"] < ALPHA
     if facts["full_p"] < ALPHA:
         return _something_left(facts, linked)
     if linked and facts.get("half_left_p", 0) < 0.05:
-        return "acquisition", (f"the prediction follows the acquisition within the classes, and at the same acquisition it is not seen to know the class (p = {facts['full_p']:.2g}), "
-                               "though half of the separation would have been")
+        return "acquisition", (
+            f"the prediction follows the acquisition within the classes, and at the same acquisition it is not seen to know the class (p = {facts['full_p']:.2g}), "
+            "though half of the separation would have been"
+        )
     if linked:
-        return "undecidable", (f"the prediction follows the acquisition; whether it also knows the class at the same acquisition is open (p = {facts['full_p']:.2g}, "
-                               "and that half of the separation is left cannot be excluded)")
-    return "undecidable", f"the evidence is too weak: at the same acquisition the prediction's knowledge of the class has p = {facts['full_p']:.2g}"
+        return "undecidable", (
+            f"the prediction follows the acquisition; whether it also knows the class at the same acquisition is open (p = {facts['full_p']:.2g}, "
+            "and that half of the separation is left cannot be excluded)"
+        )
+    return (
+        "undecidable",
+        f"the evidence is too weak: at the same acquisition the prediction's knowledge of the class has p = {facts['full_p']:.2g}",
+    )
 
 
 def _something_left(facts: dict, linked: bool) -> tuple:
     "The verdict where the latents know the class at the same acquisition."
     if not facts.get("agree", True):
-        return "undecidable", f"one test finds the class at the same acquisition (p = {facts['full_p']:.2g}), but most ways of adjustment are at chance"
+        return (
+            "undecidable",
+            f"one test finds the class at the same acquisition (p = {facts['full_p']:.2g}), but most ways of adjustment are at chance",
+        )
     if linked:
-        return "both", "the prediction depends on the acquisition, which differs between the classes, and the latents also know the class at the same acquisition"
+        return (
+            "both",
+            "the prediction depends on the acquisition, which differs between the classes, and the latents also know the class at the same acquisition",
+        )
     if facts["association_p"] >= ALPHA:
-        return "disease", "the latents know the class at the same acquisition, and the acquisition does not differ between the classes"
+        return (
+            "disease",
+            "the latents know the class at the same acquisition, and the acquisition does not differ between the classes",
+        )
     if facts["partial_p"] < 0.05:
-        return "undecidable", f"the latents know the class at the same acquisition; whether the prediction also follows the acquisition is open (p = {facts['partial_p']:.2g})"
-    return "disease", ("the latents know the class at the same acquisition, and the prediction was not seen to follow the acquisition within a class, "
-                       f"as far as {facts['patients']} patients in the rarest class can show")
+        return (
+            "undecidable",
+            f"the latents know the class at the same acquisition; whether the prediction also follows the acquisition is open (p = {facts['partial_p']:.2g})",
+        )
+    return "disease", (
+        "the latents know the class at the same acquisition, and the prediction was not seen to follow the acquisition within a class, "
+        f"as far as {facts['patients']} patients in the rarest class can show"
+    )
 
 # %% ../../nbs/confound/05_audit.ipynb #e444a404
 def patients_needed(
-    value: float, # balanced accuracy to be seen
+    value: float,  # balanced accuracy to be seen
     classes: int,
-) -> int: # of each class, at the same acquisition
+) -> int:  # of each class, at the same acquisition
     "How many patients of each class show such an accuracy against chance (one-sided 1 %, power 90 %)."
     chance = 1 / classes
     value = float(np.clip(value, chance + 0.05, 0.99))
-    spread = stats.norm.ppf(0.99) * np.sqrt(chance * (1 - chance)) + stats.norm.ppf(0.9) * np.sqrt(value * (1 - value))
+    spread = stats.norm.ppf(0.99) * np.sqrt(chance * (1 - chance)) + stats.norm.ppf(0.9) * np.sqrt(
+        value * (1 - value)
+    )
     return max(LEAST_PATIENTS, int(np.ceil((spread / (value - chance)) ** 2 / classes)))
 
 
 def what_would_decide(
-    y: np.ndarray, # (p,) class of each patient
-    labels: list, # names of the classes
-    protocol: np.ndarray, # (p,) of each patient's scan
-    names: list, # of the protocols
-    weight: np.ndarray, # (p,) overlap weights
-    value: float, # balanced accuracy of the latents, half of whose advantage has to be seen, or seen to be gone
-) -> dict: # needed, effective (per class), counts (per protocol and class), sentence
+    y: np.ndarray,  # (p,) class of each patient
+    labels: list,  # names of the classes
+    protocol: np.ndarray,  # (p,) of each patient's scan
+    names: list,  # of the protocols
+    weight: np.ndarray,  # (p,) overlap weights
+    value: float,  # balanced accuracy of the latents, half of whose advantage has to be seen, or seen to be gone
+) -> dict:  # needed, effective (per class), counts (per protocol and class), sentence
     "How many scans of which class under which protocol."
     needed = patients_needed((value + 1 / len(labels)) / 2, len(labels))
-    effective = {label: float(weight[y == i].sum() ** 2 / max((weight[y == i] ** 2).sum(), 1e-12) if weight[y == i].sum() > 0.5 else weight[y == i].sum())
-                 for i, label in enumerate(labels)}
+    effective = {
+        label: float(
+            weight[y == i].sum() ** 2 / max((weight[y == i] ** 2).sum(), 1e-12)
+            if weight[y == i].sum() > 0.5
+            else weight[y == i].sum()
+        )
+        for i, label in enumerate(labels)
+    }
     counts = np.zeros((len(names), len(labels)), int)
     np.add.at(counts, (protocol, y), 1)
     table = {name: dict(zip(labels, row.tolist())) for name, row in zip(names, counts)}
     i = int(np.argmin([weight[y == each].sum() / (y == each).sum() for each in range(len(labels))]))
     rest = np.delete(counts, i, 1)
     theirs, own = int(rest.min(1).argmax()), int(counts[:, i].argmax())
-    others = " and ".join(DIAGNOSIS_LABELS.get(label, label) for label in labels if label != labels[i])
+    others = " and ".join(
+        DIAGNOSIS_LABELS.get(label, label) for label in labels if label != labels[i]
+    )
     name = DIAGNOSIS_LABELS.get(labels[i], labels[i])
     sentence = f"about {needed} patients of each class at the same acquisition would decide"
     if min(effective.values()) < needed:
-        sentence += (f": {needed} of {name} under {names[theirs]} (now {counts[theirs, i]}; {others}: {', '.join(map(str, rest[theirs]))}), or {needed} of {others}{' each' if len(labels) > 2 else ''} under "
-                     f"{names[own]} (now {', '.join(map(str, rest[own]))}; {name}: {counts[own, i]})")
+        sentence += (
+            f": {needed} of {name} under {names[theirs]} (now {counts[theirs, i]}; {others}: {', '.join(map(str, rest[theirs]))}), or {needed} of {others}{' each' if len(labels) > 2 else ''} under "
+            f"{names[own]} (now {', '.join(map(str, rest[own]))}; {name}: {counts[own, i]})"
+        )
     else:
         sentence += f", and there are {min(effective.values()):.0f}"
-    return {"needed": needed, "effective": effective, "patients_per_protocol": table, "sentence": sentence}
+    return {
+        "needed": needed,
+        "effective": effective,
+        "patients_per_protocol": table,
+        "sentence": sentence,
+    }
 
 # %% ../../nbs/confound/05_audit.ipynb #222f40e6
-def _confound(found: dict, patients: dict, accuracies: dict, half_left_p: float | None, draws: int, rng) -> dict:
+def _confound(
+    found: dict, patients: dict, accuracies: dict, half_left_p: float | None, draws: int, rng
+) -> dict:
     "All tests and verdicts, from the held-out probabilities of one scan per patient."
     labels, names, prediction = patients["y"], patients["labels"], found["latent_only"]
-    facts = {"separation_p": p_value(_true_class_probability(prediction, shuffled(labels, draws, rng))), "association_p": None, "partial_p": None, "full_p": None,
-             "overlap": None, "patients": int(np.bincount(labels).min())}
+    facts = {
+        "separation_p": p_value(_true_class_probability(prediction, shuffled(labels, draws, rng))),
+        "association_p": None,
+        "partial_p": None,
+        "full_p": None,
+        "overlap": None,
+        "patients": int(np.bincount(labels).min()),
+    }
     if "q" not in found:
         verdict, reason = decide(facts)
         return {"p_value": None, "verdict": verdict, "reason": reason, **facts, "per_class": {}}
     overlap = class_overlap(found["q"], labels)
-    per_class = {name: _one_class(i, found, patients, overlap[i], draws, rng) for i, name in enumerate(names)}
-    separated = {name: one["overlap"] for name, one in per_class.items() if one["separation_p"] < 0.05}
-    facts |= _tests(labels, prediction, found["regressed_with_class"], found["metadata_only"], patients, draws, rng)
-    facts |= {"overlap": min(separated.values(), default=float(overlap.min())), "half_left_p": half_left_p, **_direction(accuracies)}
+    per_class = {
+        name: _one_class(i, found, patients, overlap[i], draws, rng) for i, name in enumerate(names)
+    }
+    separated = {
+        name: one["overlap"] for name, one in per_class.items() if one["separation_p"] < 0.05
+    }
+    facts |= _tests(
+        labels,
+        prediction,
+        found["regressed_with_class"],
+        found["metadata_only"],
+        patients,
+        draws,
+        rng,
+    )
+    facts |= {
+        "overlap": min(separated.values(), default=float(overlap.min())),
+        "half_left_p": half_left_p,
+        **_direction(accuracies),
+    }
     verdict, reason = decide(facts)
     if facts["overlap"] < LEAST_OVERLAP and verdict == "undecidable" and separated:
         reason = f"{DIAGNOSIS_LABELS[min(separated, key=separated.get)]}: {reason}"
     verdict, reason = _weakest(verdict, reason, per_class)
-    linked_p = None if facts["partial_p"] is None else max(facts["association_p"], facts["partial_p"])
-    return {"p_value": linked_p, "verdict": verdict, "reason": reason, **facts, "per_class": per_class}
+    linked_p = (
+        None if facts["partial_p"] is None else max(facts["association_p"], facts["partial_p"])
+    )
+    return {
+        "p_value": linked_p,
+        "verdict": verdict,
+        "reason": reason,
+        **facts,
+        "per_class": per_class,
+    }
 
 
 def _weakest(verdict: str, reason: str, per_class: dict) -> tuple:
     "A cohort is not `disease` because of one class if another, scanned otherwise, is not."
     if verdict == "disease":
-        for wanted, result in ((("both", "acquisition"), "both"), (("undecidable",), "undecidable")):
+        for wanted, result in (
+            (("both", "acquisition"), "both"),
+            (("undecidable",), "undecidable"),
+        ):
             for name, one in per_class.items():
-                if one["verdict"] in wanted and one["separation_p"] < 0.05 and one["association_p"] < ALPHA:
+                if (
+                    one["verdict"] in wanted
+                    and one["separation_p"] < 0.05
+                    and one["association_p"] < ALPHA
+                ):
                     return result, f"{DIAGNOSIS_LABELS[name]}: {one['reason']}"
     return verdict, reason
 
 # %% ../../nbs/confound/05_audit.ipynb #222f40e7
 def _tests(labels, prediction, corrected, alone, patients, draws, rng, inside=None) -> dict:
     "Association, partial and full test of one separation; `alone` is the prediction from the acquisition, `inside` the classes that the partial test holds fixed."
-    leaning = np.log(np.clip(alone, 1e-4, 1)) - np.log(np.clip(alone, 1e-4, 1)).mean(1, keepdims=True)
+    leaning = np.log(np.clip(alone, 1e-4, 1)) - np.log(np.clip(alone, 1e-4, 1)).mean(
+        1, keepdims=True
+    )
     known = class_given_acquisition(patients["features"], labels, patients["features"])
-    standard = (patients["features"] - patients["features"].mean(0)) / np.maximum(patients["features"].std(0), 1e-9)
-    return {"association_p": p_value(share_between(standard, shuffled(labels, draws, rng))),
-            "partial_p": partial_test(prediction, labels if inside is None else inside, leaning, draws, rng, patients["people"]),
-            "full_p": full_test(corrected, labels, known, draws, rng)}
+    standard = (patients["features"] - patients["features"].mean(0)) / np.maximum(
+        patients["features"].std(0), 1e-9
+    )
+    return {
+        "association_p": p_value(share_between(standard, shuffled(labels, draws, rng))),
+        "partial_p": partial_test(
+            prediction,
+            labels if inside is None else inside,
+            leaning,
+            draws,
+            rng,
+            patients["people"],
+        ),
+        "full_p": full_test(corrected, labels, known, draws, rng),
+    }
 
 
 def _one_class(i, found, patients, overlap, draws, rng) -> dict:
     "The same tests for one class against the rest."
     binary = (patients["y"] == i).astype(int)
-    prediction, corrected, alone = (np.column_stack([1 - found[name][:, i], found[name][:, i]]) for name in ("latent_only", "regressed_with_class", "metadata_only"))
-    everyone, weight = np.arange(len(binary)), overlap_weights(np.column_stack([1 - found["q"][:, i], found["q"][:, i]]), binary)
+    prediction, corrected, alone = (
+        np.column_stack([1 - found[name][:, i], found[name][:, i]])
+        for name in ("latent_only", "regressed_with_class", "metadata_only")
+    )
+    everyone, weight = (
+        np.arange(len(binary)),
+        overlap_weights(np.column_stack([1 - found["q"][:, i], found["q"][:, i]]), binary),
+    )
     matched = matching_weights(patients["protocol"], binary)
-    survives = _survives(accuracy(prediction, binary, everyone), accuracy(corrected, binary, everyone, weight), accuracy(prediction, binary, everyone, matched))
-    gone = max(half_left(prediction, corrected, binary, everyone, weight), half_left(prediction, prediction, binary, everyone, matched))
-    facts = {"survives": survives, "half_left_p": gone, "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))), **_tests(binary, prediction, corrected, alone, patients, draws, rng, patients["y"] if len(patients["labels"]) > 2 else binary),
-             "overlap": float(overlap), "patients": int(min(binary.sum(), len(binary) - binary.sum()))}
+    survives = _survives(
+        accuracy(prediction, binary, everyone),
+        accuracy(corrected, binary, everyone, weight),
+        accuracy(prediction, binary, everyone, matched),
+    )
+    gone = max(
+        half_left(prediction, corrected, binary, everyone, weight),
+        half_left(prediction, prediction, binary, everyone, matched),
+    )
+    facts = {
+        "survives": survives,
+        "half_left_p": gone,
+        "separation_p": p_value(_true_class_probability(prediction, shuffled(binary, draws, rng))),
+        **_tests(
+            binary,
+            prediction,
+            corrected,
+            alone,
+            patients,
+            draws,
+            rng,
+            patients["y"] if len(patients["labels"]) > 2 else binary,
+        ),
+        "overlap": float(overlap),
+        "patients": int(min(binary.sum(), len(binary) - binary.sum())),
+    }
     verdict, reason = decide(facts)
     return {**facts, "verdict": verdict, "reason": reason}
 
@@ -446,9 +695,18 @@ ISOLATING = ("adjusted", "isolated", "reweighted", "combat", "projected")
 def _direction(accuracies: dict) -> dict:
     "How much of the advantage survives, and whether most ways of adjustment leave something."
     values = [accuracies[name].get("isolated", accuracies[name]) for name in ISOLATING]
-    above = [one["balanced_accuracy"] > one["chance"] for one in values if one["balanced_accuracy"] is not None]
+    above = [
+        one["balanced_accuracy"] > one["chance"]
+        for one in values
+        if one["balanced_accuracy"] is not None
+    ]
     survives = _survives(accuracies["latent_only"], accuracies["adjusted"], accuracies["isolated"])
-    return {"survives": survives, "agree": bool(above) and bool(np.mean(above) > 0.5), "methods_above_chance": int(sum(above)), "methods": len(above)}
+    return {
+        "survives": survives,
+        "agree": bool(above) and bool(np.mean(above) > 0.5),
+        "methods_above_chance": int(sum(above)),
+        "methods": len(above),
+    }
 
 
 def _survives(plain: dict, *adjusted: dict) -> float:
@@ -457,38 +715,73 @@ def _survives(plain: dict, *adjusted: dict) -> float:
 
 
 def survival(
-    plain: dict, # from `accuracy`
-    adjusted: dict, # likewise
-) -> float: # 1: all of the advantage over chance is left, 0: none, or there was none
+    plain: dict,  # from `accuracy`
+    adjusted: dict,  # likewise
+) -> float:  # 1: all of the advantage over chance is left, 0: none, or there was none
     "How much of an advantage over chance survives an adjustment."
-    if plain["balanced_accuracy"] is None or adjusted["balanced_accuracy"] is None or plain["balanced_accuracy"] <= plain["chance"]:
+    if (
+        plain["balanced_accuracy"] is None
+        or adjusted["balanced_accuracy"] is None
+        or plain["balanced_accuracy"] <= plain["chance"]
+    ):
         return 0.0
-    return (adjusted["balanced_accuracy"] - adjusted["chance"]) / (plain["balanced_accuracy"] - plain["chance"])
+    return (adjusted["balanced_accuracy"] - adjusted["chance"]) / (
+        plain["balanced_accuracy"] - plain["chance"]
+    )
 
 # %% ../../nbs/confound/05_audit.ipynb #fe8a3d83
 def _scans(table: pd.DataFrame, merge: bool) -> tuple:
     "What the audit works on, and notes about what was left out."
     missing = [name for name in ("participant_id", "diagnosis", "split") if name not in table]
     if missing:
-        raise MsvaeError(f"the latents have no column {missing[0]}: run msvae encode on a prepared cohort that has one")
+        raise MsvaeError(
+            f"the latents have no column {missing[0]}: run msvae encode on a prepared cohort that has one"
+        )
     notes, kept = [], table[table.diagnosis.isin(DIAGNOSES)].reset_index(drop=True)
     if len(kept) < len(table):
         notes.append(f"{len(table) - len(kept)} scans without a diagnosis were left out")
     diagnosis = merge_leuko(kept.diagnosis) if merge else kept.diagnosis
     patients = kept.groupby(diagnosis.to_numpy()).participant_id.nunique()
     rare = [name for name in patients.index if patients[name] < 5]
-    notes += [f"{DIAGNOSIS_LABELS[name]} has {patients[name]} patients and was left out: five are needed" for name in rare]
-    kept, diagnosis = kept[~diagnosis.isin(rare)].reset_index(drop=True), diagnosis[~diagnosis.isin(rare)].reset_index(drop=True)
+    notes += [
+        f"{DIAGNOSIS_LABELS[name]} has {patients[name]} patients and was left out: five are needed"
+        for name in rare
+    ]
+    kept, diagnosis = (
+        kept[~diagnosis.isin(rare)].reset_index(drop=True),
+        diagnosis[~diagnosis.isin(rare)].reset_index(drop=True),
+    )
     labels = [name for name in ("healthy", "ms", "leuko", *DIAGNOSES[2:]) if name in set(diagnosis)]
     if len(labels) < 2:
-        raise MsvaeError(f"{len(labels)} class with five patients or more: an audit compares at least two")
+        raise MsvaeError(
+            f"{len(labels)} class with five patients or more: an audit compares at least two"
+        )
     columns = usable_columns(kept)
-    notes += [f"{name} is {facts['status']}: it was not audited" for name, facts in columns.items() if facts["status"] != "ok"]
-    notes += [f"{name} is not recorded for {facts['n_missing']} of {len(kept)} scans" for name, facts in columns.items() if facts["status"] == "ok" and facts["n_missing"]]
-    demographics = tuple(name for name, facts in usable_columns(kept, ("age", "sex")).items() if facts["status"] == "ok")
-    scans = {"table": kept.assign(diagnosis=diagnosis), "z": latent_matrix(kept), "y": np.array([labels.index(name) for name in diagnosis]), "labels": labels,
-             "patient": np.unique(kept.participant_id, return_inverse=True)[1], "demographics": demographics, "facts": columns,
-             "columns": tuple(name for name, facts in columns.items() if facts["status"] == "ok")}
+    notes += [
+        f"{name} is {facts['status']}: it was not audited"
+        for name, facts in columns.items()
+        if facts["status"] != "ok"
+    ]
+    notes += [
+        f"{name} is not recorded for {facts['n_missing']} of {len(kept)} scans"
+        for name, facts in columns.items()
+        if facts["status"] == "ok" and facts["n_missing"]
+    ]
+    demographics = tuple(
+        name
+        for name, facts in usable_columns(kept, ("age", "sex")).items()
+        if facts["status"] == "ok"
+    )
+    scans = {
+        "table": kept.assign(diagnosis=diagnosis),
+        "z": latent_matrix(kept),
+        "y": np.array([labels.index(name) for name in diagnosis]),
+        "labels": labels,
+        "patient": np.unique(kept.participant_id, return_inverse=True)[1],
+        "demographics": demographics,
+        "facts": columns,
+        "columns": tuple(name for name, facts in columns.items() if facts["status"] == "ok"),
+    }
     return scans, notes
 
 # %% ../../nbs/confound/05_audit.ipynb #ea3f5637
@@ -503,13 +796,25 @@ def _latents_predict(scans: dict, train: np.ndarray, test: np.ndarray) -> dict:
             continue
         if pd.api.types.is_numeric_dtype(values):
             mean, numbers = values[known].mean(), values.to_numpy(float)
-            weights = np.linalg.solve(z[known].T @ z[known] + 0.01 * known.sum() * np.eye(z.shape[1]), z[known].T @ (numbers[known] - mean))
+            weights = np.linalg.solve(
+                z[known].T @ z[known] + 0.01 * known.sum() * np.eye(z.shape[1]),
+                z[known].T @ (numbers[known] - mean),
+            )
             rest = numbers[asked] - mean - z[asked] @ weights
-            found[name] = {"r2": float(1 - (rest ** 2).sum() / max(((numbers[asked] - mean) ** 2).sum(), 1e-300))}
+            found[name] = {
+                "r2": float(1 - (rest**2).sum() / max(((numbers[asked] - mean) ** 2).sum(), 1e-300))
+            }
         elif values[known].nunique() > 1:
-            named = LatentLDA(priors="uniform").fit(z[known], values[known].astype(str)).predict(z[asked])
+            named = (
+                LatentLDA(priors="uniform")
+                .fit(z[known], values[known].astype(str))
+                .predict(z[asked])
+            )
             truth = values[asked].astype(str)
-            found[name] = {"balanced_accuracy": float((named == truth).groupby(truth).mean().mean()), "chance": 1 / truth.nunique()}
+            found[name] = {
+                "balanced_accuracy": float((named == truth).groupby(truth).mean().mean()),
+                "chance": 1 / truth.nunique(),
+            }
     return found
 
 # %% ../../nbs/confound/05_audit.ipynb #449c2052
@@ -517,19 +822,33 @@ def _accuracies(found: dict, scans: dict, rows: np.ndarray, inflation: float) ->
     "All predictors in numbers: on all held-out patients, and where it means something on the weighted ones."
     y, patient = scans["y"][rows], scans["patient"][rows]
     score = lambda name, weight=None: accuracy(found[name], y, patient, weight, inflation)
-    result = {name: score(name) for name in found if name not in ("q", "overlap_weight", "protocol")}
+    result = {
+        name: score(name) for name in found if name not in ("q", "overlap_weight", "protocol")
+    }
     for name in ("metadata_only", "age_sex_only", "adjusted"):
-        result.setdefault(name, {"balanced_accuracy": None, "interval": None, "reason": "no column to work with"})
+        result.setdefault(
+            name, {"balanced_accuracy": None, "interval": None, "reason": "no column to work with"}
+        )
     if "q" in found:
         overlap, once = found["overlap_weight"], 1 / np.bincount(patient)[patient]
         for name in ("regressed_out", "regressed_with_class", "combat", "projected"):
             result[name]["isolated"] = score(name, overlap)
         result["reweighted"] = score("reweighted", overlap)
-        result["isolated"] = score("latent_only", matching_weights(found["protocol"], y, once, len(scans["labels"])))
-        result["adjusted"] = {**result["regressed_with_class"]["isolated"], "method": "regressed out with the class in the model, scored under overlap weights"}
+        result["isolated"] = score(
+            "latent_only", matching_weights(found["protocol"], y, once, len(scans["labels"]))
+        )
+        result["adjusted"] = {
+            **result["regressed_with_class"]["isolated"],
+            "method": "regressed out with the class in the model, scored under overlap weights",
+        }
         if class_overlap(found["q"], y).min() < LEAST_OVERLAP:
-            strict = {name: value for name, value in result["regressed_out"].items() if name != "isolated"}
-            result["adjusted"] = {**strict, "method": "regressed out without the class: the classes share too few protocols for weights"}
+            strict = {
+                name: value for name, value in result["regressed_out"].items() if name != "isolated"
+            }
+            result["adjusted"] = {
+                **strict,
+                "method": "regressed out without the class: the classes share too few protocols for weights",
+            }
     return result
 
 
@@ -540,41 +859,80 @@ def _half_left(found: dict, scans: dict, rows: np.ndarray) -> float | None:
     y, patient = scans["y"][rows], scans["patient"][rows]
     once = 1 / np.bincount(patient)[patient]
     matched = matching_weights(found["protocol"], y, once, len(scans["labels"]))
-    return max(half_left(found["latent_only"], found["regressed_with_class"], y, patient, found["overlap_weight"]),
-               half_left(found["latent_only"], found["latent_only"], y, patient, matched))
+    return max(
+        half_left(
+            found["latent_only"], found["regressed_with_class"], y, patient, found["overlap_weight"]
+        ),
+        half_left(found["latent_only"], found["latent_only"], y, patient, matched),
+    )
 
 # %% ../../nbs/confound/05_audit.ipynb #449c2053
 def audit(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, acquisition columns, age, sex, z_0 ... z_{k-1}
-    merge: bool = True, # the three leukoencephalopathies as one class
-    evaluation: str = "auto", # 'split': the run's test patients; 'folds': five-fold over patients; 'auto': the split if it has 100 test patients
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, acquisition columns, age, sex, z_0 ... z_{k-1}
+    merge: bool = True,  # the three leukoencephalopathies as one class
+    evaluation: str = "auto",  # 'split': the run's test patients; 'folds': five-fold over patients; 'auto': the split if it has 100 test patients
     permutations: int = 999,
     seed: int = 0,
-) -> dict: # JSON-ready, see the sections above
+) -> dict:  # JSON-ready, see the sections above
     "Disease or scanner? What of the separation in the latents the acquisition explains, on held-out patients."
     if evaluation not in ("auto", "split", "folds"):
         raise MsvaeError(f"evaluation is 'auto', 'split' or 'folds', not {evaluation!r}")
     scans, notes = _scans(table, merge)
     folds, rng = _folds(scans, evaluation, seed), np.random.default_rng(seed)
     if any(set(scans["y"][train]) != set(scans["y"]) or not test.any() for train, test in folds):
-        raise MsvaeError("the split leaves no test patient, or no training patient of some class: use evaluation='folds'")
+        raise MsvaeError(
+            "the split leaves no test patient, or no training patient of some class: use evaluation='folds'"
+        )
     rows = np.concatenate([np.flatnonzero(test) for _, test in folds])
     parts = [predict_fold(scans, train, test) for train, test in folds]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    held_out = len(np.unique(scans["patient"][rows])) / len(folds) / len(np.unique(scans["patient"]))
+    held_out = (
+        len(np.unique(scans["patient"][rows])) / len(folds) / len(np.unique(scans["patient"]))
+    )
     accuracies = _accuracies(found, scans, rows, 1 + len(folds) * held_out / (1 - held_out))
     one = one_scan(scans["patient"][rows], rng)
     patients = _one_each(scans, rows[one])
-    confound = _confound({name: values[one] for name, values in found.items()}, patients, accuracies, _half_left(found, scans, rows), permutations, rng)
+    confound = _confound(
+        {name: values[one] for name, values in found.items()},
+        patients,
+        accuracies,
+        _half_left(found, scans, rows),
+        permutations,
+        rng,
+    )
     if "q" in found:
-        confound["would_decide"] = what_would_decide(patients["y"], scans["labels"], patients["protocol"], patients["protocols"], found["overlap_weight"][one],
-                                                     accuracies["latent_only"]["balanced_accuracy"])
+        confound["would_decide"] = what_would_decide(
+            patients["y"],
+            scans["labels"],
+            patients["protocol"],
+            patients["protocols"],
+            found["overlap_weight"][one],
+            accuracies["latent_only"]["balanced_accuracy"],
+        )
     linked = association(scans["table"], scans["columns"], permutations, seed)
-    about = {"n_patients": len(one), "n_scans": len(rows), "patients_per_class": dict(zip(scans["labels"], np.bincount(patients["y"]).tolist())),
-             "how": "held-out test patients" if len(folds) == 1 else "five-fold, each patient predicted by models fitted on others"}
-    return {"labels": scans["labels"], "evaluation": about, "association": {name: {**facts, **linked.get(name, {})} for name, facts in scans["facts"].items()},
-            "demographics": association(scans["table"], scans["demographics"], permutations, seed), **accuracies, "latents_predict": _latents_predict(scans, *folds[0]),
-            "axes": axis_shares(scans, folds, seed), "confound": confound, "permutations": permutations, "seed": seed, "notes": notes}
+    about = {
+        "n_patients": len(one),
+        "n_scans": len(rows),
+        "patients_per_class": dict(zip(scans["labels"], np.bincount(patients["y"]).tolist())),
+        "how": "held-out test patients"
+        if len(folds) == 1
+        else "five-fold, each patient predicted by models fitted on others",
+    }
+    return {
+        "labels": scans["labels"],
+        "evaluation": about,
+        "association": {
+            name: {**facts, **linked.get(name, {})} for name, facts in scans["facts"].items()
+        },
+        "demographics": association(scans["table"], scans["demographics"], permutations, seed),
+        **accuracies,
+        "latents_predict": _latents_predict(scans, *folds[0]),
+        "axes": axis_shares(scans, folds, seed),
+        "confound": confound,
+        "permutations": permutations,
+        "seed": seed,
+        "notes": notes,
+    }
 
 
 def _one_each(scans: dict, rows: np.ndarray) -> dict:
@@ -582,48 +940,89 @@ def _one_each(scans: dict, rows: np.ndarray) -> dict:
     described = {name: np.zeros((len(rows), 0)) for name in ("columns", "demographics")}
     for name in described:
         if scans[name]:
-            described[name] = AcquisitionDesign(scans[name]).fit(scans["table"]).transform(scans["table"])[rows]
+            described[name] = (
+                AcquisitionDesign(scans[name]).fit(scans["table"]).transform(scans["table"])[rows]
+            )
     protocols = Protocols(scans["columns"]).fit(scans["table"]) if scans["columns"] else None
-    return {"y": scans["y"][rows], "labels": scans["labels"], "features": described["columns"], "people": described["demographics"],
-            "protocol": protocols.transform(scans["table"])[rows] if protocols else None, "protocols": protocols.names(scans["table"]) if protocols else []}
+    return {
+        "y": scans["y"][rows],
+        "labels": scans["labels"],
+        "features": described["columns"],
+        "people": described["demographics"],
+        "protocol": protocols.transform(scans["table"])[rows] if protocols else None,
+        "protocols": protocols.names(scans["table"]) if protocols else [],
+    }
 
 # %% ../../nbs/confound/05_audit.ipynb #301d99d8
 def counterfactuals(
-    table: pd.DataFrame, # as for `audit`
+    table: pd.DataFrame,  # as for `audit`
     merge: bool = True,
-) -> dict: # codes: name -> (k,); per name distance and probability of each class; shifts fitted on training scans
+) -> dict:  # codes: name -> (k,); per name distance and probability of each class; shifts fitted on training scans
     "The mean healthy scan, moved along the acquisition and along each disease."
     scans, _ = _scans(table, merge)
     if not scans["columns"]:
-        raise MsvaeError("no acquisition column varies in this table: there is no direction to move along")
-    train = (scans["table"].split == "train").to_numpy() if (scans["table"].split == "train").any() else np.ones(len(scans["y"]), bool)
+        raise MsvaeError(
+            "no acquisition column varies in this table: there is no direction to move along"
+        )
+    train = (
+        (scans["table"].split == "train").to_numpy()
+        if (scans["table"].split == "train").any()
+        else np.ones(len(scans["y"]), bool)
+    )
     z, y, labels = scans["z"][train], scans["y"][train], scans["labels"]
-    features = AcquisitionDesign(scans["columns"]).fit(scans["table"][train]).transform(scans["table"][train])
+    features = (
+        AcquisitionDesign(scans["columns"])
+        .fit(scans["table"][train])
+        .transform(scans["table"][train])
+    )
     model, lda = RegressOut().fit(z, y, features), LatentLDA(priors="uniform").fit(z, y)
     spread = np.sqrt(((z - lda.means_[y]) ** 2).mean(0))
     effect = (features - model.centre_) @ model.coef_
     _, _, axes = np.linalg.svd((effect - effect.mean(0)) / spread, full_matrices=False)
     along = (effect / spread) @ axes[0]
     along = along if along[y == 0].mean() <= along[y != 0].mean() else -along
-    ends = [effect[np.abs(along - np.percentile(along, end)).argsort()[:max(1, len(along) // 20)]].mean(0) for end in (10, 90)]
+    ends = [
+        effect[
+            np.abs(along - np.percentile(along, end)).argsort()[: max(1, len(along) // 20)]
+        ].mean(0)
+        for end in (10, 90)
+    ]
     base = (z - effect)[y == 0].mean(0)
-    codes = {"healthy": base, "healthy, one end of the acquisition": base + ends[0], "healthy, the other end": base + ends[1]}
-    codes |= {DIAGNOSIS_LABELS[label]: base + model.class_coef_[i] for i, label in enumerate(labels[1:])}
-    about = {name: {"distance": float(np.linalg.norm((code - base) / spread)), "probability": dict(zip(labels, lda.predict_proba(code[None])[0].round(4).tolist()))}
-             for name, code in codes.items()}
-    return {"codes": codes, "about": about, "acquisition_distance": float(np.linalg.norm((ends[1] - ends[0]) / spread))}
+    codes = {
+        "healthy": base,
+        "healthy, one end of the acquisition": base + ends[0],
+        "healthy, the other end": base + ends[1],
+    }
+    codes |= {
+        DIAGNOSIS_LABELS[label]: base + model.class_coef_[i] for i, label in enumerate(labels[1:])
+    }
+    about = {
+        name: {
+            "distance": float(np.linalg.norm((code - base) / spread)),
+            "probability": dict(zip(labels, lda.predict_proba(code[None])[0].round(4).tolist())),
+        }
+        for name, code in codes.items()
+    }
+    return {
+        "codes": codes,
+        "about": about,
+        "acquisition_distance": float(np.linalg.norm((ends[1] - ends[0]) / spread)),
+    }
 
 
 def counterfactual_figure(
-    found: dict, # from `counterfactuals`
-    decode, # takes (n, k) codes, returns volumes
+    found: dict,  # from `counterfactuals`
+    decode,  # takes (n, k) codes, returns volumes
     title: str = "The mean healthy brain under another acquisition, and with a disease",
-) -> go.Figure: # three planes per column, differences beside them
+) -> go.Figure:  # three planes per column, differences beside them
     "Decoded codes, and twice their difference to the healthy one on grey."
     names = list(found["codes"])
     volumes = np.squeeze(np.asarray(decode(np.array(list(found["codes"].values()), np.float32))))
     shown, labels = [volumes[0]], ["healthy"]
-    for name, base, volume in [(names[2], volumes[1], volumes[2]), *[(name, volumes[0], volume) for name, volume in zip(names[3:], volumes[3:])]]:
+    for name, base, volume in [
+        (names[2], volumes[1], volumes[2]),
+        *[(name, volumes[0], volume) for name, volume in zip(names[3:], volumes[3:])],
+    ]:
         shown += [volume, 0.5 + 2 * (volume - base)]
         labels += ["other acquisition" if name == names[2] else name, "change"]
     return brain_figure(shown, labels, title=title, scale=2.2)
@@ -631,7 +1030,10 @@ def counterfactual_figure(
 # %% ../../nbs/confound/05_audit.ipynb #7c5d2b43
 CELLS = {
     "disease, same protocols": (dict(disease=1, acquisition=1, bias=0), "disease"),
-    "disease, other protocols that leave no trace": (dict(disease=1, acquisition=0, bias=0.6), "disease"),
+    "disease, other protocols that leave no trace": (
+        dict(disease=1, acquisition=0, bias=0.6),
+        "disease",
+    ),
     "no disease, other protocols": (dict(disease=0, acquisition=1, bias=0.6), "acquisition"),
     "disease and other protocols": (dict(disease=1, acquisition=1, bias=0.6), "both"),
     "disease, no common protocol": (dict(disease=1, acquisition=1, bias=1), "undecidable"),
@@ -641,82 +1043,178 @@ CELLS = {
 
 
 def summarise(
-    found: dict, # from `audit`
-) -> dict: # verdict, verdict on MS, p-values, and of each method its accuracy and whether the interval covers chance
+    found: dict,  # from `audit`
+) -> dict:  # verdict, verdict on MS, p-values, and of each method its accuracy and whether the interval covers chance
     "One row for a table of audits."
     confound = found["confound"]
-    row = {"verdict": confound["verdict"], "ms": confound["per_class"]["ms"]["verdict"], **{name: confound[name] for name in ("separation_p", "association_p", "partial_p", "full_p", "half_left_p", "overlap")},
-           **{f"axis {axis['axis']}": axis["reading"] for axis in found["axes"]}, "effective_patients": found["adjusted"].get("effective_patients")}
-    for name in ("metadata_only", "latent_only", *ISOLATING, "regressed_out", "regressed_with_class"):
-        for key, one in ((name, found[name]), (f"{name}, isolated", found[name].get("isolated", {}))):
+    row = {
+        "verdict": confound["verdict"],
+        "ms": confound["per_class"]["ms"]["verdict"],
+        **{
+            name: confound[name]
+            for name in (
+                "separation_p",
+                "association_p",
+                "partial_p",
+                "full_p",
+                "half_left_p",
+                "overlap",
+            )
+        },
+        **{f"axis {axis['axis']}": axis["reading"] for axis in found["axes"]},
+        "effective_patients": found["adjusted"].get("effective_patients"),
+    }
+    for name in (
+        "metadata_only",
+        "latent_only",
+        *ISOLATING,
+        "regressed_out",
+        "regressed_with_class",
+    ):
+        for key, one in (
+            (name, found[name]),
+            (f"{name}, isolated", found[name].get("isolated", {})),
+        ):
             if one.get("interval"):
-                row |= {key: one["balanced_accuracy"], f"{key} low": one["interval"][0], f"{key} high": one["interval"][1]}
+                row |= {
+                    key: one["balanced_accuracy"],
+                    f"{key} low": one["interval"][0],
+                    f"{key} high": one["interval"][1],
+                }
     return row
 
 
 def audit_surrogate(
-    cell: str, # a key of `CELLS`
+    cell: str,  # a key of `CELLS`
     seed: int,
-    scale: float = 0.1, # size of the cohort, as a share of table 1
+    scale: float = 0.1,  # size of the cohort, as a share of table 1
     latent_dim: int = 16,
     permutations: int = 199,
-) -> dict: # cell, scale, truth, seed, and the row of `summarise`
+) -> dict:  # cell, scale, truth, seed, and the row of `summarise`
     "Audit one surrogate cohort whose truth is known."
     switches, truth = CELLS[cell]
     table = surrogate_latents(scale=scale, latent_dim=latent_dim, ageing=0, seed=seed, **switches)
-    return {"cell": cell, "scale": scale, "truth": truth, "seed": seed, **summarise(audit(table, evaluation="folds", permutations=permutations, seed=seed))}
+    return {
+        "cell": cell,
+        "scale": scale,
+        "truth": truth,
+        "seed": seed,
+        **summarise(audit(table, evaluation="folds", permutations=permutations, seed=seed)),
+    }
 
 # %% ../../nbs/confound/05_audit.ipynb #6fb93911
-RIVALS = {"metadata_only": "Acquisition alone", "age_sex_only": "Age and sex alone", "latent_only": "Latents", "adjusted": "Latents, adjusted (regressed out and weighted)",
-          "isolated": "Latents, patients matched by protocol", "reweighted": "Latents, cohort reweighted", "combat": "Latents after ComBat, weighted",
-          "projected": "Latents without the acquisition's subspace, weighted", "regressed_out": "Latents, regressed out without the class"}
+RIVALS = {
+    "metadata_only": "Acquisition alone",
+    "age_sex_only": "Age and sex alone",
+    "latent_only": "Latents",
+    "adjusted": "Latents, adjusted (regressed out and weighted)",
+    "isolated": "Latents, patients matched by protocol",
+    "reweighted": "Latents, cohort reweighted",
+    "combat": "Latents after ComBat, weighted",
+    "projected": "Latents without the acquisition's subspace, weighted",
+    "regressed_out": "Latents, regressed out without the class",
+}
 
 
 def rivals_figure(
-    result: dict, # from `audit`
+    result: dict,  # from `audit`
     title: str = "Who predicts the class of held-out patients?",
-) -> go.Figure: # points with intervals, and chance
+) -> go.Figure:  # points with intervals, and chance
     "Balanced accuracy of acquisition, age and sex, latents, and latents without the acquisition."
-    shown = {name: result[name] if name == "regressed_out" else result[name].get("isolated", result[name]) for name in RIVALS if result.get(name)}
+    shown = {
+        name: result[name]
+        if name == "regressed_out"
+        else result[name].get("isolated", result[name])
+        for name in RIVALS
+        if result.get(name)
+    }
     shown = {name: one for name, one in shown.items() if one.get("interval")}
     value = np.array([one["balanced_accuracy"] for one in shown.values()])
     low, high = np.array([one["interval"] for one in shown.values()]).T
-    colors = ["#CC79A7" if name in ("metadata_only", "age_sex_only") else "#222" if name == "latent_only" else "#0072B2" for name in shown]
-    figure = go.Figure(go.Scatter(x=value, y=[RIVALS[name] for name in shown], mode="markers", marker=dict(size=11, color=colors),
-                                  error_x=dict(type="data", array=high - value, arrayminus=value - low, color="#999"), hovertemplate="%{y}<br>%{x:.3f}<extra></extra>"))
+    colors = [
+        "#CC79A7"
+        if name in ("metadata_only", "age_sex_only")
+        else "#222"
+        if name == "latent_only"
+        else "#0072B2"
+        for name in shown
+    ]
+    figure = go.Figure(
+        go.Scatter(
+            x=value,
+            y=[RIVALS[name] for name in shown],
+            mode="markers",
+            marker=dict(size=11, color=colors),
+            error_x=dict(type="data", array=high - value, arrayminus=value - low, color="#999"),
+            hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+        )
+    )
     chance = result["latent_only"]["chance"]
-    figure.add_vline(x=chance, line=dict(color="#888", dash="dash"), annotation_text=f"chance {chance:.2f}", annotation_position="top")
-    figure.update_xaxes(title="balanced accuracy", range=[0, 1.02]).update_yaxes(autorange="reversed")
+    figure.add_vline(
+        x=chance,
+        line=dict(color="#888", dash="dash"),
+        annotation_text=f"chance {chance:.2f}",
+        annotation_position="top",
+    )
+    figure.update_xaxes(title="balanced accuracy", range=[0, 1.02]).update_yaxes(
+        autorange="reversed"
+    )
     return figure.update_layout(template="msvae", title=title, height=430, margin=dict(l=20, t=80))
 
 # %% ../../nbs/confound/05_audit.ipynb #245ecc73
-CAUSES = {"class": ("class alone", "#D55E00"), "acquisition": ("acquisition alone", "#0072B2"), "age and sex": ("age and sex alone", "#009E73"),
-          "shared": ("class and another cause: undecidable", "#999999"), "other": ("acquisition and age", "#56B4E9"), "unexplained": ("none of them", "#EEEEEE")}
+CAUSES = {
+    "class": ("class alone", "#D55E00"),
+    "acquisition": ("acquisition alone", "#0072B2"),
+    "age and sex": ("age and sex alone", "#009E73"),
+    "shared": ("class and another cause: undecidable", "#999999"),
+    "other": ("acquisition and age", "#56B4E9"),
+    "unexplained": ("none of them", "#EEEEEE"),
+}
 
 
 def shares_figure(
-    axes: list, # from `axis_shares`
+    axes: list,  # from `axis_shares`
     title: str = "What the discriminant axes are made of",
-) -> go.Figure: # one bar per axis
+) -> go.Figure:  # one bar per axis
     "Shares of the variation along each axis, alone and in common; small negative ones, which are noise, are drawn as none."
     figure = go.Figure()
     for cause, (label, color) in CAUSES.items():
-        parts = {"shared": lambda name: "&" in name and "class" in name, "other": lambda name: "&" in name and "class" not in name}
+        parts = {
+            "shared": lambda name: "&" in name and "class" in name,
+            "other": lambda name: "&" in name and "class" not in name,
+        }
         chosen = parts.get(cause, lambda name: name == cause)
-        value = [max(0.0, sum(share for name, share in axis["shares"].items() if chosen(name))) for axis in axes]
-        figure.add_bar(y=[f"axis {axis['axis']}: {axis['reading']}" for axis in axes], x=np.round(value, 4), name=label, marker_color=color, orientation="h",
-                       hovertemplate="%{y}<br>" + label + ": %{x:.1%}<extra></extra>")
-    figure.update_xaxes(title="share of the variation between held-out scans", tickformat=".0%", range=[0, 1.02]).update_yaxes(autorange="reversed")
-    return figure.update_layout(template="msvae", title=title, barmode="stack", height=260 + 50 * len(axes), margin=dict(l=20, t=80),
-                                legend=dict(orientation="h", y=-0.45, x=0.5, xanchor="center", traceorder="normal"))
+        value = [
+            max(0.0, sum(share for name, share in axis["shares"].items() if chosen(name)))
+            for axis in axes
+        ]
+        figure.add_bar(
+            y=[f"axis {axis['axis']}: {axis['reading']}" for axis in axes],
+            x=np.round(value, 4),
+            name=label,
+            marker_color=color,
+            orientation="h",
+            hovertemplate="%{y}<br>" + label + ": %{x:.1%}<extra></extra>",
+        )
+    figure.update_xaxes(
+        title="share of the variation between held-out scans", tickformat=".0%", range=[0, 1.02]
+    ).update_yaxes(autorange="reversed")
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        barmode="stack",
+        height=260 + 50 * len(axes),
+        margin=dict(l=20, t=80),
+        legend=dict(orientation="h", y=-0.45, x=0.5, xanchor="center", traceorder="normal"),
+    )
 
 # %% ../../nbs/confound/05_audit.ipynb #20471285
 def audit_run(
-    run: str | Path, # a run folder with latents.parquet
+    run: str | Path,  # a run folder with latents.parquet
     permutations: int = 999,
     seed: int = 0,
-    decode=None, # takes (n, k) codes, returns volumes; None: the run's own decoder
-) -> dict: # what was written to bias.json
+    decode=None,  # takes (n, k) codes, returns volumes; None: the run's own decoder
+) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and the figures. Reads latents.parquet, and the decoder where there is one."
     path = Path(run) / "latents.parquet"
     if not path.exists():
@@ -730,32 +1228,67 @@ def audit_run(
         decode = load_run(run).decode
     if result["metadata_only"]["balanced_accuracy"] is not None:
         moved = counterfactuals(table)
-        result["counterfactual"] = {"about": moved["about"], "acquisition_distance": moved["acquisition_distance"]}
+        result["counterfactual"] = {
+            "about": moved["about"],
+            "acquisition_distance": moved["acquisition_distance"],
+        }
         if decode is not None:
-            save_figure(counterfactual_figure(moved, decode), run, "bias-4-counterfactual", "The same brain under another acquisition, and with a disease",
-                        _counterfactual_caption(moved))
+            save_figure(
+                counterfactual_figure(moved, decode),
+                run,
+                "bias-4-counterfactual",
+                "The same brain under another acquisition, and with a disease",
+                _counterfactual_caption(moved),
+            )
     write_json(result, Path(run) / "bias.json")
     return result
 
 
 def _save_audit(result: dict, table: pd.DataFrame, run) -> None:
     "The audit's figures that need no decoder."
-    linked = {name: facts for name, facts in (result["association"] | result["demographics"]).items() if "effect_size" in facts}
+    linked = {
+        name: facts
+        for name, facts in (result["association"] | result["demographics"]).items()
+        if "effect_size" in facts
+    }
     if linked:
-        save_figure(acquisition_figure(table, linked), run, "bias-1-acquisition", "Acquisition by class, as in figure 11",
-                    "Share of each class's scans by acquisition parameter, age and sex. In a fair cohort the colours have the same shape in every panel.")
+        save_figure(
+            acquisition_figure(table, linked),
+            run,
+            "bias-1-acquisition",
+            "Acquisition by class, as in figure 11",
+            "Share of each class's scans by acquisition parameter, age and sex. In a fair cohort the colours have the same shape in every panel.",
+        )
     confound, evaluation = result["confound"], result["evaluation"]
     decide_by = confound.get("would_decide", {}).get("sentence", "")
-    save_figure(rivals_figure(result), run, "bias-2-rivals", f"Disease or scanner? Verdict: {confound['verdict']}",
-                f"{confound['reason'][0].upper()}{confound['reason'][1:]}. {evaluation['n_patients']} patients, {evaluation['how']}; bars are 95 % intervals by patient. "
-                f"Blue: where the acquisition cannot help. {decide_by[:1].upper()}{decide_by[1:]}{'.' if decide_by else ''}")
-    save_figure(shares_figure(result["axes"]), run, "bias-3-axes", "What the discriminant axes are made of",
-                "Share of the variation of held-out scans along each axis that class, acquisition, and age with sex explain alone; grey is what class and another cause explain equally well, which these data cannot attribute.")
+    save_figure(
+        rivals_figure(result),
+        run,
+        "bias-2-rivals",
+        f"Disease or scanner? Verdict: {confound['verdict']}",
+        f"{confound['reason'][0].upper()}{confound['reason'][1:]}. {evaluation['n_patients']} patients, {evaluation['how']}; bars are 95 % intervals by patient. "
+        f"Blue: where the acquisition cannot help. {decide_by[:1].upper()}{decide_by[1:]}{'.' if decide_by else ''}",
+    )
+    save_figure(
+        shares_figure(result["axes"]),
+        run,
+        "bias-3-axes",
+        "What the discriminant axes are made of",
+        "Share of the variation of held-out scans along each axis that class, acquisition, and age with sex explain alone; grey is what class and another cause explain equally well, which these data cannot attribute.",
+    )
 
 
 def _counterfactual_caption(moved: dict) -> str:
     "The numbers of the counterfactual picture in words."
     words = [f"{name}: {one['distance']:.1f}" for name, one in list(moved["about"].items())[3:]]
-    chances = [", ".join(f"{DIAGNOSIS_LABELS[label]} {value:.2f}" for label, value in moved["about"][name]["probability"].items()) for name in list(moved["about"])[1:3]]
-    return (f"The mean healthy scan decoded, moved along the acquisition and along each disease; beside each the change, doubled, on grey. Distances in units of the spread within the classes: from one end of the "
-            f"acquisition to the other {moved['acquisition_distance']:.1f}; to {'; to '.join(words)}. Probabilities by the plain discriminant at the two ends of the acquisition: {chances[0]}; and {chances[1]}.")
+    chances = [
+        ", ".join(
+            f"{DIAGNOSIS_LABELS[label]} {value:.2f}"
+            for label, value in moved["about"][name]["probability"].items()
+        )
+        for name in list(moved["about"])[1:3]
+    ]
+    return (
+        f"The mean healthy scan decoded, moved along the acquisition and along each disease; beside each the change, doubled, on grey. Distances in units of the spread within the classes: from one end of the "
+        f"acquisition to the other {moved['acquisition_distance']:.1f}; to {'; to '.join(words)}. Probabilities by the plain discriminant at the two ends of the acquisition: {chances[0]}; and {chances[1]}."
+    )

@@ -18,22 +18,44 @@ import plotly.graph_objects as go
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, read_json, read_tsv, write_json, write_tsv
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    DIAGNOSIS_LABELS,
+    MsvaeError,
+    merge_leuko,
+    read_json,
+    read_tsv,
+    write_json,
+    write_tsv,
+)
 from ..figures import brain_figure, save_figure, slice_figure
-from .measures import (ARTEFACT_LIMIT, BAND_MM, FSC_CRITERION, SpectralScores, bootstrap_weights, brain_mask, check_pair, check_volumes, find_lesions,
-                                  patient_interval, resolution_mm, score_scans)
+from msvae_nbdev.evaluation.measures import (
+    ARTEFACT_LIMIT,
+    BAND_MM,
+    FSC_CRITERION,
+    SpectralScores,
+    bootstrap_weights,
+    brain_mask,
+    check_pair,
+    check_volumes,
+    find_lesions,
+    patient_interval,
+    resolution_mm,
+    score_scans,
+)
 from .samples import bootstrap_diversity, bootstrap_ratio, score_samples
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #cb68a3f5
 class PCABaseline(NamedTuple):
     "A PCA of training volumes, on the voxels that vary in them."
-    mean: np.ndarray # (i, j, k)
-    varying: np.ndarray # (i, j, k), bool
-    components: np.ndarray # (c, voxels that vary), orthonormal rows
-    train_scans: int # fitted to so many scans
-    mirrored: bool # and to their mirror images
 
-    def reconstruct(self, volumes: np.ndarray) -> np.ndarray: # both (n, i, j, k)
+    mean: np.ndarray  # (i, j, k)
+    varying: np.ndarray  # (i, j, k), bool
+    components: np.ndarray  # (c, voxels that vary), orthonormal rows
+    train_scans: int  # fitted to so many scans
+    mirrored: bool  # and to their mirror images
+
+    def reconstruct(self, volumes: np.ndarray) -> np.ndarray:  # both (n, i, j, k)
         "Project onto the components and back; cut to [0, 1], the range that a model knows, too."
         centred = check_volumes(volumes)[:, self.varying] - self.mean[self.varying]
         result = np.repeat(self.mean[None], len(centred), 0)
@@ -42,11 +64,11 @@ class PCABaseline(NamedTuple):
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #69357652
 def fit_pca(
-    train: np.ndarray, # (n, i, j, k[, 1]), training scans
-    latent_dim: int, # components wanted
-    seed: int = 0, # of the randomised singular value decomposition
-    mirrored: bool = False, # fit to the mirror images (first axis reversed) as well
-) -> PCABaseline: # with min(latent_dim, n - 1) components
+    train: np.ndarray,  # (n, i, j, k[, 1]), training scans
+    latent_dim: int,  # components wanted
+    seed: int = 0,  # of the randomised singular value decomposition
+    mirrored: bool = False,  # fit to the mirror images (first axis reversed) as well
+) -> PCABaseline:  # with min(latent_dim, n - 1) components
     "Fit scikit-learn's PCA to the voxels that vary."
     train = check_volumes(train, "train")
     mean, varying = train.mean(0), train.std(0) > 1e-6
@@ -63,25 +85,46 @@ def fit_pca(
     return PCABaseline(mean, varying, pca.components_.astype(np.float32), len(train), mirrored)
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #6ca945f7
-MEANS = ("mse", "psnr", "ssim", "ssim_brain", "ms_ssim", "sharpness_ratio", "detail_correlation", "ventricle_error_ml", "ventricle_bias_ml")
+MEANS = (
+    "mse",
+    "psnr",
+    "ssim",
+    "ssim_brain",
+    "ms_ssim",
+    "sharpness_ratio",
+    "detail_correlation",
+    "ventricle_error_ml",
+    "ventricle_bias_ml",
+)
 
 
 def summarise(
-    scores: pd.DataFrame, # from `score_scans`
-    spectral: SpectralScores, # from `score_scans`
-    patients: np.ndarray, # (n,), whose scans they are
+    scores: pd.DataFrame,  # from `score_scans`
+    spectral: SpectralScores,  # from `score_scans`
+    patients: np.ndarray,  # (n,), whose scans they are
     seed: int = 0,
-) -> dict: # measure: value; intervals: {measure: [lower, upper]}
+) -> dict:  # measure: value; intervals: {measure: [lower, upper]}
     "Means over scans, resolution, artefact and lesion fidelity, with intervals by patient bootstrap."
     numbers = {name: float(scores[name].mean()) for name in MEANS}
     intervals = {name: patient_interval(scores[name], patients, seed=seed) for name in MEANS}
-    curves, at_frequencies = spectral.shell_correlation, lambda curve: resolution_mm(spectral.frequencies, curve)
+    curves, at_frequencies = (
+        spectral.shell_correlation,
+        lambda curve: resolution_mm(spectral.frequencies, curve),
+    )
     numbers |= {"resolution_mm": at_frequencies(curves), "artefact": spectral.artefact}
     intervals["resolution_mm"] = patient_interval(curves, patients, at_frequencies, seed=seed)
     contrasts = scores.filter(["lesion_contrast", "lesion_contrast_reconstruction"]).dropna()
     if contrasts.size:
-        numbers |= {"lesion_fidelity": float(contrasts.iloc[:, 1].mean() / contrasts.iloc[:, 0].mean()), "lesion_scans": len(contrasts)}
-        intervals["lesion_fidelity"] = patient_interval(contrasts, np.asarray(patients)[contrasts.index], lambda means: means[1] / means[0], seed=seed)
+        numbers |= {
+            "lesion_fidelity": float(contrasts.iloc[:, 1].mean() / contrasts.iloc[:, 0].mean()),
+            "lesion_scans": len(contrasts),
+        }
+        intervals["lesion_fidelity"] = patient_interval(
+            contrasts,
+            np.asarray(patients)[contrasts.index],
+            lambda means: means[1] / means[0],
+            seed=seed,
+        )
     return numbers | {"intervals": intervals}
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #15c21a45
@@ -91,50 +134,74 @@ def _against_pca(model: pd.DataFrame, pca: pd.DataFrame, patients, seed) -> dict
     interval = patient_interval(difference, patients, seed=seed)
     lower, upper = interval or (-np.inf, np.inf)
     outcome = "model loses" if lower > 0 else "model wins" if upper < 0 else "undecided"
-    return {"mse_difference": float(difference.mean()), "mse_difference_interval": interval, "outcome": outcome}
+    return {
+        "mse_difference": float(difference.mean()),
+        "mse_difference_interval": interval,
+        "outcome": outcome,
+    }
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #eca2c58e
 def _beside_pca(result: dict) -> str:
     "The model's error beside that of the PCA: who wins, and how sure that is."
     test, pca, n = result["test"], result["baseline"]["pca"], result["n"]
     mirrors = " and their mirror images" if pca["mirrored"] else ""
-    held_against = (f"a PCA with {pca['components']} components, fitted to "
-                    f"{pca['train_scans']} training scans{mirrors}")
-    outcome = {"model loses": f"The model loses to {held_against}",
-               "model wins": f"The model beats {held_against}",
-               "undecided": f"Neither the model nor {held_against}, is shown to be better"}
+    held_against = (
+        f"a PCA with {pca['components']} components, fitted to "
+        f"{pca['train_scans']} training scans{mirrors}"
+    )
+    outcome = {
+        "model loses": f"The model loses to {held_against}",
+        "model wins": f"The model beats {held_against}",
+        "undecided": f"Neither the model nor {held_against}, is shown to be better",
+    }
     interval = "no interval, for want of patients"
     if pca["mse_difference_interval"]:
         lower, upper = pca["mse_difference_interval"]
         interval = f"95 % interval, paired by patient: {lower:+.6f} to {upper:+.6f}"
-    return (f"{outcome[pca['outcome']]}: mean squared error {test['mse']:.5f} against "
-            f"{pca['mse']:.5f} on {n['test_scans']} held-out scans of {n['test_patients']} patients, "
-            f"difference {pca['mse_difference']:+.6f} ({interval}).")
+    return (
+        f"{outcome[pca['outcome']]}: mean squared error {test['mse']:.5f} against "
+        f"{pca['mse']:.5f} on {n['test_scans']} held-out scans of {n['test_patients']} patients, "
+        f"difference {pca['mse_difference']:+.6f} ({interval})."
+    )
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #ab8be302
 def verdict(
-    result: dict, # from `evaluate`
-) -> str: # a few sentences
+    result: dict,  # from `evaluate`
+) -> str:  # a few sentences
     "The result in words: a model that loses to PCA is said to lose."
     test, pca = result["test"], result["baseline"].get("pca")
     said = []
     if pca:
         said.append(_beside_pca(result))
-        said.append(f"Sharpness {test['sharpness_ratio']:.2f} of the originals (PCA {pca['sharpness_ratio']:.2f}).")
+        said.append(
+            f"Sharpness {test['sharpness_ratio']:.2f} of the originals (PCA {pca['sharpness_ratio']:.2f})."
+        )
     else:
-        said.append(f"Sharpness {test['sharpness_ratio']:.2f} of the originals; no training scans were given, so there is no PCA to hold it against.")
+        said.append(
+            f"Sharpness {test['sharpness_ratio']:.2f} of the originals; no training scans were given, so there is no PCA to hold it against."
+        )
     if test["mse"] > 0.98 * result["baseline"].get("mean", {"mse": np.inf})["mse"]:
         said.append("It reconstructs no better than the mean image: it tells nothing of the scan.")
     if test["artefact"] > ARTEFACT_LIMIT:
-        said.append(f"The reconstructions carry a repeating pattern (artefact {test['artefact']:.1f}): a checkerboard, not anatomy.")
+        said.append(
+            f"The reconstructions carry a repeating pattern (artefact {test['artefact']:.1f}): a checkerboard, not anatomy."
+        )
     samples = result.get("samples", {})
     if samples.get("artefact", 0) > ARTEFACT_LIMIT:
-        said.append(f"The samples carry a repeating pattern (artefact {samples['artefact']:.1f}): a checkerboard, not anatomy.")
+        said.append(
+            f"The samples carry a repeating pattern (artefact {samples['artefact']:.1f}): a checkerboard, not anatomy."
+        )
     if samples.get("diversity") is not None and np.isfinite(samples["diversity"]):
-        said.append(f"Samples have {samples['diversity']:.2f} of the diversity and {samples['sharpness_ratio']:.2f} of the detail of real scans.")
+        said.append(
+            f"Samples have {samples['diversity']:.2f} of the diversity and {samples['sharpness_ratio']:.2f} of the detail of real scans."
+        )
     if "lesion_fidelity" in test:
         kept = test["lesion_fidelity"]
-        said.append(f"Reconstructions keep {kept:.0%} of the lesions' contrast." if kept > 0 else "Nothing is left of the lesions' contrast in reconstructions.")
+        said.append(
+            f"Reconstructions keep {kept:.0%} of the lesions' contrast."
+            if kept > 0
+            else "Nothing is left of the lesions' contrast in reconstructions."
+        )
     if samples.get("copied", 0) > 0.1 + samples.get("copied_chance", 0):
         said.append(f"Of the samples {samples['copied']:.0%} look like copies of training scans.")
     return " ".join(said)
@@ -149,41 +216,80 @@ def _add_baselines(result: dict, originals, pca: PCABaseline, mask, patients, le
         result["baseline"][name] = summarise(scores, spectral, patients, seed)
         result["arrays"]["curves"][name] = spectral.shell_correlation.mean(0)
         if name == "pca":
-            facts = {"components": len(pca.components), "train_scans": pca.train_scans, "mirrored": pca.mirrored}
-            result["baseline"]["pca"] |= facts | _against_pca(result["arrays"]["scores"], scores, patients, seed)
+            facts = {
+                "components": len(pca.components),
+                "train_scans": pca.train_scans,
+                "mirrored": pca.mirrored,
+            }
+            result["baseline"]["pca"] |= facts | _against_pca(
+                result["arrays"]["scores"], scores, patients, seed
+            )
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #8431d719
 def evaluate(
-    originals: np.ndarray, # (n, 40, 48, 40[, 1]), held-out scans in [0, 1], background 0
-    reconstructions: np.ndarray, # same shape
-    samples: np.ndarray | None = None, # (m, 40, 48, 40[, 1]), decoded from the prior
-    train: np.ndarray | None = None, # (t, 40, 48, 40[, 1]), for the baselines and the samples' floors
-    latent_dim: int = 32, # numbers per scan, for the PCA
-    patients: np.ndarray | None = None, # (n,), whose scans the originals are; None: all different
-    train_patients: np.ndarray | None = None, # (t,), whose scans the training scans are; None: all different
-    lesions: np.ndarray | None = None, # (n, 40, 48, 40), true lesions as shares of each voxel, NaN where not known: see `find_lesions`
-    seed: int = 0, # of bootstrap, pairs, subsets and PCA
-    mirrored: bool = False, # the model was trained with mirror images: the PCA is, too
-) -> dict: # JSON-ready, keys as in `quality.json`, but for the arrays of the figures under 'arrays'
+    originals: np.ndarray,  # (n, 40, 48, 40[, 1]), held-out scans in [0, 1], background 0
+    reconstructions: np.ndarray,  # same shape
+    samples: np.ndarray | None = None,  # (m, 40, 48, 40[, 1]), decoded from the prior
+    train: np.ndarray
+    | None = None,  # (t, 40, 48, 40[, 1]), for the baselines and the samples' floors
+    latent_dim: int = 32,  # numbers per scan, for the PCA
+    patients: np.ndarray | None = None,  # (n,), whose scans the originals are; None: all different
+    train_patients: np.ndarray
+    | None = None,  # (t,), whose scans the training scans are; None: all different
+    lesions: np.ndarray
+    | None = None,  # (n, 40, 48, 40), true lesions as shares of each voxel, NaN where not known: see `find_lesions`
+    seed: int = 0,  # of bootstrap, pairs, subsets and PCA
+    mirrored: bool = False,  # the model was trained with mirror images: the PCA is, too
+) -> (
+    dict
+):  # JSON-ready, keys as in `quality.json`, but for the arrays of the figures under 'arrays'
     "Score reconstructions and samples against held-out scans, PCA and the mean image."
     originals, reconstructions = check_pair(originals, reconstructions)
     patients = np.arange(len(originals)) if patients is None else np.asarray(patients)
     mask = brain_mask(originals)
     scores, spectral = score_scans(originals, reconstructions, mask, lesions)
     test = summarise(scores, spectral, patients, seed)
-    result = {"n": {"test_scans": len(originals), "test_patients": len(set(patients.tolist())), "latent_dim": int(latent_dim)}, "seed": seed,
-              "settings": {"band_mm": list(BAND_MM), "fsc_criterion": FSC_CRITERION, "ssim_side_voxels": 7, "ms_ssim_scales": 3, "neighbours": 3},
-              "test": test, "baseline": {}, "arrays": {"scores": scores, "frequencies": spectral.frequencies, "curves": {"model": spectral.shell_correlation.mean(0)}}}
+    result = {
+        "n": {
+            "test_scans": len(originals),
+            "test_patients": len(set(patients.tolist())),
+            "latent_dim": int(latent_dim),
+        },
+        "seed": seed,
+        "settings": {
+            "band_mm": list(BAND_MM),
+            "fsc_criterion": FSC_CRITERION,
+            "ssim_side_voxels": 7,
+            "ms_ssim_scales": 3,
+            "neighbours": 3,
+        },
+        "test": test,
+        "baseline": {},
+        "arrays": {
+            "scores": scores,
+            "frequencies": spectral.frequencies,
+            "curves": {"model": spectral.shell_correlation.mean(0)},
+        },
+    }
     weights = bootstrap_weights(patients, seed=seed)
-    test["diversity"], test["intervals"]["diversity"] = bootstrap_ratio(*(bootstrap_diversity(volumes, weights, patients, seed) for volumes in (reconstructions, originals)))
+    test["diversity"], test["intervals"]["diversity"] = bootstrap_ratio(
+        *(
+            bootstrap_diversity(volumes, weights, patients, seed)
+            for volumes in (reconstructions, originals)
+        )
+    )
     if train is not None:
         train = check_volumes(train, "train")
         result["n"]["train_scans"] = len(train)
-        _add_baselines(result, originals, fit_pca(train, latent_dim, seed, mirrored), mask, patients, lesions)
+        _add_baselines(
+            result, originals, fit_pca(train, latent_dim, seed, mirrored), mask, patients, lesions
+        )
     if samples is not None:
         samples = check_volumes(samples, "samples")
         result["n"]["samples"] = len(samples)
-        result["samples"], result["arrays"]["nearest"] = score_samples(samples, originals, mask, patients, train, train_patients, seed)
+        result["samples"], result["arrays"]["nearest"] = score_samples(
+            samples, originals, mask, patients, train, train_patients, seed
+        )
     result["verdict"] = verdict(result)
     return result
 
@@ -192,26 +298,47 @@ ERROR_GAIN = 3
 
 
 def reconstruction_figure(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: dict, # name of the model: volumes like `originals`
-    labels: list, # n texts, for the menu
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: dict,  # name of the model: volumes like `originals`
+    labels: list,  # n texts, for the menu
 ) -> go.Figure:
     "Originals, reconstructions and errors in three planes, one scan at a time."
-    names = ["Original", *reconstructions, *[f"Error of {name}, x{ERROR_GAIN}" for name in reconstructions]]
+    names = [
+        "Original",
+        *reconstructions,
+        *[f"Error of {name}, x{ERROR_GAIN}" for name in reconstructions],
+    ]
     pictures = []
     for number, original in enumerate(originals):
         rebuilt = [volumes[number] for volumes in reconstructions.values()]
-        pictures.append(brain_figure([original, *rebuilt, *[ERROR_GAIN * np.abs(volume - original) for volume in rebuilt]], names))
+        pictures.append(
+            brain_figure(
+                [
+                    original,
+                    *rebuilt,
+                    *[ERROR_GAIN * np.abs(volume - original) for volume in rebuilt],
+                ],
+                names,
+            )
+        )
     figure = pictures[0]
     if len(pictures) > 1:
-        buttons = [dict(label=label, method="restyle", args=[{"source": [picture.data[0].source]}]) for label, picture in zip(labels, pictures)]
-        figure.update_layout(updatemenus=[dict(buttons=buttons, x=0, y=1, xanchor="left", yanchor="bottom", pad=dict(b=5))],
-                             margin_t=50, height=figure.layout.height + 45)
+        buttons = [
+            dict(label=label, method="restyle", args=[{"source": [picture.data[0].source]}])
+            for label, picture in zip(labels, pictures)
+        ]
+        figure.update_layout(
+            updatemenus=[
+                dict(buttons=buttons, x=0, y=1, xanchor="left", yanchor="bottom", pad=dict(b=5))
+            ],
+            margin_t=50,
+            height=figure.layout.height + 45,
+        )
     return figure
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #c566994f
 def sample_figure(
-    samples: np.ndarray, # (m, i, j, k[, 1]), the first six are shown
+    samples: np.ndarray,  # (m, i, j, k[, 1]), the first six are shown
     number: int = 6,
 ) -> go.Figure:
     "Samples side by side in three planes."
@@ -220,56 +347,107 @@ def sample_figure(
 
 
 def resolution_figure(
-    frequencies: np.ndarray, # (s,), cycles per millimetre
-    curves: dict, # name: Fourier shell correlation (s,)
+    frequencies: np.ndarray,  # (s,), cycles per millimetre
+    curves: dict,  # name: Fourier shell correlation (s,)
 ) -> go.Figure:
     "Fourier shell correlation with the original against the size of the detail."
-    figure = go.Figure([go.Scatter(x=frequencies, y=curve, name=name, mode="lines", hovertemplate="%{y:.2f} at %{customdata:.0f} mm",
-                                   customdata=1 / frequencies, line_dash="solid" if number == 0 else "dash")
-                        for number, (name, curve) in enumerate(curves.items())])
-    figure.add_hline(y=FSC_CRITERION, line=dict(color="#888", dash="dot"), annotation_text="0.5", annotation_position="bottom right")
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=frequencies,
+                y=curve,
+                name=name,
+                mode="lines",
+                hovertemplate="%{y:.2f} at %{customdata:.0f} mm",
+                customdata=1 / frequencies,
+                line_dash="solid" if number == 0 else "dash",
+            )
+            for number, (name, curve) in enumerate(curves.items())
+        ]
+    )
+    figure.add_hline(
+        y=FSC_CRITERION,
+        line=dict(color="#888", dash="dot"),
+        annotation_text="0.5",
+        annotation_position="bottom right",
+    )
     sizes = [80, 40, 24, 16, 12, 10, 8]
-    figure.update_xaxes(title="size of the detail: wavelength, mm", tickvals=[1 / size for size in sizes], ticktext=[str(size) for size in sizes])
-    figure.update_yaxes(title="correlation with the original", range=[min(-0.05, *(np.min(curve) for curve in curves.values())), 1.02])
+    figure.update_xaxes(
+        title="size of the detail: wavelength, mm",
+        tickvals=[1 / size for size in sizes],
+        ticktext=[str(size) for size in sizes],
+    )
+    figure.update_yaxes(
+        title="correlation with the original",
+        range=[min(-0.05, *(np.min(curve) for curve in curves.values())), 1.02],
+    )
     figure.update_layout(template="msvae", height=380, width=720)
     return figure
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #b8c9ebbb
 def neighbour_figure(
-    samples: np.ndarray, # (m, i, j, k[, 1])
-    train: np.ndarray, # (t, i, j, k[, 1])
-    nearest: pd.DataFrame, # from `nearest_training`
-    number: int = 3, # of pairs
+    samples: np.ndarray,  # (m, i, j, k[, 1])
+    train: np.ndarray,  # (t, i, j, k[, 1])
+    nearest: pd.DataFrame,  # from `nearest_training`
+    number: int = 3,  # of pairs
 ) -> go.Figure:
     "Pairs of a sample and the training scan that is nearest to it."
     closest = nearest["share"].nsmallest(number).index
-    volumes = [volume for row in closest for volume in (samples[row], train[nearest["neighbour"][row]])]
-    return brain_figure(volumes, [text for row in closest for text in (f"Sample {row + 1}", "nearest in training")])
+    volumes = [
+        volume for row in closest for volume in (samples[row], train[nearest["neighbour"][row]])
+    ]
+    return brain_figure(
+        volumes, [text for row in closest for text in (f"Sample {row + 1}", "nearest in training")]
+    )
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #0816b12a
 def evaluate_run(
-    run, # a run as given by `training.load_run`, or the path of its folder
-    n_samples: int = 64, # decoded from the prior
-    seed: int = 0, # of samples, bootstrap, pairs and PCA
-) -> dict: # what is written to quality.json
+    run,  # a run as given by `training.load_run`, or the path of its folder
+    n_samples: int = 64,  # decoded from the prior
+    seed: int = 0,  # of samples, bootstrap, pairs and PCA
+) -> dict:  # what is written to quality.json
     "Score a trained run on its held-out patients; write quality.json, quality_scans.tsv and figures."
     if isinstance(run, (str, Path)):
-        from msvae_nbdev.model.training import load_run # TensorFlow: only where a model is needed
+        from msvae_nbdev.model.training import load_run  # TensorFlow: only where a model is needed
+
         run = load_run(run)
     originals, table = run.scans("test")
     if not len(originals):
-        raise MsvaeError(f"{run.path}: the split holds no test scans, there is nothing to evaluate on")
+        raise MsvaeError(
+            f"{run.path}: the split holds no test scans, there is nothing to evaluate on"
+        )
     train, train_table = run.scans("train")
     reconstructions, samples = run.reconstruct(originals), run.sample(n_samples, seed=seed)
     patients, train_patients = (each["participant_id"].to_numpy() for each in (table, train_table))
-    lesions = find_lesions(run.config["prepared"], table, seed=seed) if "prepared" in run.config else None
-    result = evaluate(originals, reconstructions, samples, train, run.latent_dim, patients, train_patients, lesions,
-                      seed, run.config.get("flip") is True)
-    result = {"model": {"objective": run.config.get("objective", "model"), "latent_dim": int(run.latent_dim)}, **result}
+    lesions = (
+        find_lesions(run.config["prepared"], table, seed=seed) if "prepared" in run.config else None
+    )
+    result = evaluate(
+        originals,
+        reconstructions,
+        samples,
+        train,
+        run.latent_dim,
+        patients,
+        train_patients,
+        lesions,
+        seed,
+        run.config.get("flip") is True,
+    )
+    result = {
+        "model": {
+            "objective": run.config.get("objective", "model"),
+            "latent_dim": int(run.latent_dim),
+        },
+        **result,
+    }
     arrays = result.pop("arrays")
     _run_figures(run, originals, table, reconstructions, samples, train, arrays, result)
     result = _without_nan(result)
-    write_tsv(table.filter(["participant_id", "session_id", "diagnosis"]).join(arrays["scores"]), Path(run.path) / "quality_scans.tsv")
+    write_tsv(
+        table.filter(["participant_id", "session_id", "diagnosis"]).join(arrays["scores"]),
+        Path(run.path) / "quality_scans.tsv",
+    )
     write_json(result, Path(run.path) / "quality.json")
     return result
 
@@ -283,52 +461,99 @@ def _without_nan(value):
     return None if isinstance(value, (float, np.floating)) and not np.isfinite(value) else value
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #f97a2aaa
-def _one_per_class(table: pd.DataFrame) -> pd.Series: # row number in `table`, indexed by the label to show
+def _one_per_class(
+    table: pd.DataFrame,
+) -> pd.Series:  # row number in `table`, indexed by the label to show
     "The first scan of each class, in the order of the classes."
-    diagnosis = table["diagnosis"].to_numpy() if "diagnosis" in table else np.full(len(table), "scan")
-    rows = {name: int(np.flatnonzero(diagnosis == name)[0]) for name in [*DIAGNOSES, "scan"] if (diagnosis == name).any()}
-    return pd.Series({DIAGNOSIS_LABELS.get(name, "Scan"): row for name, row in rows.items()} or {"Scan": 0})
+    diagnosis = (
+        table["diagnosis"].to_numpy() if "diagnosis" in table else np.full(len(table), "scan")
+    )
+    rows = {
+        name: int(np.flatnonzero(diagnosis == name)[0])
+        for name in [*DIAGNOSES, "scan"]
+        if (diagnosis == name).any()
+    }
+    return pd.Series(
+        {DIAGNOSIS_LABELS.get(name, "Scan"): row for name, row in rows.items()} or {"Scan": 0}
+    )
 
 
 def _run_figures(run, originals, table, reconstructions, samples, train, arrays, result):
     "The figures of a run, stored with what they show."
     model, pca = f"{result['model']['objective']}-{run.latent_dim}", arrays["pca"]
     chosen, pca_name = _one_per_class(table), f"PCA-{len(pca.components)}"
-    shown, rebuilt = (check_volumes(volumes)[chosen.to_numpy()] for volumes in (originals, reconstructions))
-    figure = reconstruction_figure(shown, {model: rebuilt, pca_name: pca.reconstruct(shown)}, list(chosen.index))
-    save_figure(figure, run.path, "quality-1-reconstructions", "Reconstructions of held-out scans",
-                f"One scan of each class (menu), same slice and window; errors are enlarged {ERROR_GAIN} times. {result['verdict']}")
-    one = min(1, len(shown) - 1) # MS, where there is any
-    save_figure(slice_figure([shown[one], rebuilt[one], ERROR_GAIN * np.abs(rebuilt[one] - shown[one])], [chosen.index[one], model, f"Error, x{ERROR_GAIN}"]),
-                run.path, "quality-2-slices", "A reconstruction slice by slice", "Move the sliders; point at a voxel for its place and intensity.")
+    shown, rebuilt = (
+        check_volumes(volumes)[chosen.to_numpy()] for volumes in (originals, reconstructions)
+    )
+    figure = reconstruction_figure(
+        shown, {model: rebuilt, pca_name: pca.reconstruct(shown)}, list(chosen.index)
+    )
+    save_figure(
+        figure,
+        run.path,
+        "quality-1-reconstructions",
+        "Reconstructions of held-out scans",
+        f"One scan of each class (menu), same slice and window; errors are enlarged {ERROR_GAIN} times. {result['verdict']}",
+    )
+    one = min(1, len(shown) - 1)  # MS, where there is any
+    save_figure(
+        slice_figure(
+            [shown[one], rebuilt[one], ERROR_GAIN * np.abs(rebuilt[one] - shown[one])],
+            [chosen.index[one], model, f"Error, x{ERROR_GAIN}"],
+        ),
+        run.path,
+        "quality-2-slices",
+        "A reconstruction slice by slice",
+        "Move the sliders; point at a voxel for its place and intensity.",
+    )
     numbers = result["samples"]
-    save_figure(sample_figure(check_volumes(samples)), run.path, "quality-3-samples", "Sampled brains",
-                "Decoded from random points of the latent prior; the planes of a column belong to the same brain. "
-                f"Detail {numbers['sharpness_ratio']:.2f} of that of real scans.")
-    save_figure(neighbour_figure(check_volumes(samples), check_volumes(train), arrays["nearest"]), run.path, "quality-4-neighbours", "Samples and their nearest training scans",
-                f"The three closest pairs of {len(samples)} samples and {len(train)} training scans. {numbers['copied']:.0%} of the samples are as near to one training "
-                f"patient, compared with the next, as no held-out scan is ({numbers['copied_chance']:.0%} would be chance).")
-    named = {model: arrays["curves"]["model"], pca_name: arrays["curves"]["pca"], "Mean image": arrays["curves"]["mean"]}
-    save_figure(resolution_figure(arrays["frequencies"], named), run.path, "quality-5-resolution", "Down to which size is a reconstruction right?",
-                f"Fourier shell correlation with the original inside the brain, mean of {len(originals)} held-out scans. The resolution is where a curve falls below 0.5. "
-                "The mean image shows how much all brains have in common.")
+    save_figure(
+        sample_figure(check_volumes(samples)),
+        run.path,
+        "quality-3-samples",
+        "Sampled brains",
+        "Decoded from random points of the latent prior; the planes of a column belong to the same brain. "
+        f"Detail {numbers['sharpness_ratio']:.2f} of that of real scans.",
+    )
+    save_figure(
+        neighbour_figure(check_volumes(samples), check_volumes(train), arrays["nearest"]),
+        run.path,
+        "quality-4-neighbours",
+        "Samples and their nearest training scans",
+        f"The three closest pairs of {len(samples)} samples and {len(train)} training scans. {numbers['copied']:.0%} of the samples are as near to one training "
+        f"patient, compared with the next, as no held-out scan is ({numbers['copied_chance']:.0%} would be chance).",
+    )
+    named = {
+        model: arrays["curves"]["model"],
+        pca_name: arrays["curves"]["pca"],
+        "Mean image": arrays["curves"]["mean"],
+    }
+    save_figure(
+        resolution_figure(arrays["frequencies"], named),
+        run.path,
+        "quality-5-resolution",
+        "Down to which size is a reconstruction right?",
+        f"Fourier shell correlation with the original inside the brain, mean of {len(originals)} held-out scans. The resolution is where a curve falls below 0.5. "
+        "The mean image shows how much all brains have in common.",
+    )
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #592d32fb
-INTERVALS = ("paired by patient", "by patient", "independent", "by scan") # best first
+INTERVALS = ("paired by patient", "by patient", "independent", "by scan")  # best first
 
 
 class Estimate(NamedTuple):
     "A number with its 95 % interval, and how that was made."
+
     value: float
     lower: float
     upper: float
-    interval: str = "independent" # one of `INTERVALS`; none where there is no value
+    interval: str = "independent"  # one of `INTERVALS`; none where there is no value
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #cafb133b
 def difference(
     first: Estimate,
     second: Estimate,
-) -> Estimate: # first - second; its kind is the worse of the two
+) -> Estimate:  # first - second; its kind is the worse of the two
     "Interval of a difference from the intervals of its terms."
     value = first.value - second.value
     below = np.hypot(first.value - first.lower, second.upper - second.value)
@@ -337,7 +562,7 @@ def difference(
     return Estimate(value, value - below, value + above, kind)
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #016d46f5
-def _draw(scans: pd.DataFrame, seed: int) -> np.ndarray | None: # (1 + draws, scans)
+def _draw(scans: pd.DataFrame, seed: int) -> np.ndarray | None:  # (1 + draws, scans)
     "How often each scan is drawn; first all once. A seed draws the same patients from every table of them."
     names, code = np.unique(scans["participant_id"].to_numpy(str), return_inverse=True)
     weights = bootstrap_weights(names, seed=seed)
@@ -345,11 +570,11 @@ def _draw(scans: pd.DataFrame, seed: int) -> np.ndarray | None: # (1 + draws, sc
 
 
 def compare_patients(
-    first: pd.DataFrame, # held-out scans of a run: participant_id, and what `statistic` reads
-    second: pd.DataFrame, # those of another run
-    statistic, # of a table and weights (draws, scans): a number for each draw (draws,)
-    seed: int = 0, # of the bootstrap
-) -> Estimate | None: # first - second; None with fewer than two patients or without a value
+    first: pd.DataFrame,  # held-out scans of a run: participant_id, and what `statistic` reads
+    second: pd.DataFrame,  # those of another run
+    statistic,  # of a table and weights (draws, scans): a number for each draw (draws,)
+    seed: int = 0,  # of the bootstrap
+) -> Estimate | None:  # first - second; None with fewer than two patients or without a value
     "Difference of two runs by bootstrap of patients, paired where these are the same."
     paired = set(first["participant_id"]) == set(second["participant_id"])
     weights = _draw(first, seed), _draw(second, seed if paired else seed + 1)
@@ -363,15 +588,15 @@ def compare_patients(
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #1853a669
 def mean_score(
-    scans: pd.DataFrame, # one row per scan
-    weights: np.ndarray, # (draws, scans)
-    measure: str, # a column
-) -> np.ndarray: # (draws,)
+    scans: pd.DataFrame,  # one row per scan
+    weights: np.ndarray,  # (draws, scans)
+    measure: str,  # a column
+) -> np.ndarray:  # (draws,)
     "Mean of a score over the drawn scans, for `compare_patients`."
     return weights @ scans[measure].to_numpy(float) / weights.sum(1)
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #f6512be2
-def _rows(scans: pd.DataFrame, first: str, second: str | None) -> tuple: # three of (n,) bool
+def _rows(scans: pd.DataFrame, first: str, second: str | None) -> tuple:  # three of (n,) bool
     "Scans of the class, scans of the others, scans taken for the class; merged classes."
     truth, named = merge_leuko(scans["diagnosis"]).to_numpy(), scans["predicted_merged"].to_numpy()
     pair = [first, second]
@@ -380,14 +605,14 @@ def _rows(scans: pd.DataFrame, first: str, second: str | None) -> tuple: # three
 
 
 def separation(
-    scans: pd.DataFrame, # lda_scans.tsv: participant_id, diagnosis, predicted_merged
-    weights: np.ndarray, # (draws, scans)
-    first: str, # the class: healthy, ms or leuko
-    second: str | None = None, # the class to tell it from; None: all others
-) -> np.ndarray: # (draws,)
+    scans: pd.DataFrame,  # lda_scans.tsv: participant_id, diagnosis, predicted_merged
+    weights: np.ndarray,  # (draws, scans)
+    first: str,  # the class: healthy, ms or leuko
+    second: str | None = None,  # the class to tell it from; None: all others
+) -> np.ndarray:  # (draws,)
     "Recall of a class minus the share of the others taken for it, for `compare_patients`."
     own, others, named = (rows.astype(float) for rows in _rows(scans, first, second))
-    with np.errstate(invalid="ignore"): # a draw without anybody of a class has no value
+    with np.errstate(invalid="ignore"):  # a draw without anybody of a class has no value
         recall = weights @ (own * named) / (weights @ own)
         return recall - weights @ (others * named) / (weights @ others)
 
@@ -402,7 +627,7 @@ def _rate(hits: np.ndarray, patients: np.ndarray) -> Estimate | None:
     return Estimate(hits.mean(), *interval, "by patient")
 
 
-def _wilson(share: float, total: int) -> tuple: # (lower, upper)
+def _wilson(share: float, total: int) -> tuple:  # (lower, upper)
     "Wilson's interval of a proportion."
     found = stats.binomtest(round(share * total), int(total)).proportion_ci(method="wilson")
     return found.low, found.high
@@ -415,12 +640,18 @@ def _separation_counts(lda: dict | None, first: str, second: str | None) -> Esti
     labels, confusion = list(lda["merged"]["labels"]), np.array(lda["merged"]["confusion"])
     kept = [labels.index(name) for name in (first, second)] if second else range(len(labels))
     here = labels.index(first)
-    table = confusion[np.ix_(kept, kept)] # rows are the true class
+    table = confusion[np.ix_(kept, kept)]  # rows are the true class
     own, others = confusion[here, kept].sum(), table.sum() - confusion[here, kept].sum()
     if not own or not others:
         return None
-    hit, wrong = confusion[here, here] / own, (confusion[kept, here].sum() - confusion[here, here]) / others
-    terms = [Estimate(share, *_wilson(share, total), "by scan") for share, total in ((hit, own), (wrong, others))]
+    hit, wrong = (
+        confusion[here, here] / own,
+        (confusion[kept, here].sum() - confusion[here, here]) / others,
+    )
+    terms = [
+        Estimate(share, *_wilson(share, total), "by scan")
+        for share, total in ((hit, own), (wrong, others))
+    ]
     return difference(*terms)
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #0756c501
@@ -443,12 +674,12 @@ def _separation_gain(run: dict, other: dict, first: str, second: str) -> Estimat
     scans = run.get("lda_scans"), other.get("lda_scans")
     if scans[0] is not None and scans[1] is not None:
         found = compare_patients(*scans, partial(separation, first=first, second=second))
-        if found is None or found.upper > found.lower: # else all draws agree
+        if found is None or found.upper > found.lower:  # else all draws agree
             return found
     return _minus(_separation(run, first, second), _separation(other, first, second))
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #962915d7
-def _estimate(run: dict, where: str, measure: str) -> Estimate | None: # where: test or samples
+def _estimate(run: dict, where: str, measure: str) -> Estimate | None:  # where: test or samples
     "A measure of quality.json, None without value or interval."
     numbers = run["quality"].get(where) or {}
     interval = (numbers.get("intervals") or {}).get(measure)
@@ -484,8 +715,11 @@ def _sharpness_rows(runs: dict, kinds: dict) -> list:
         for intro in kinds["intro"]:
             for vae in kinds["vae"]:
                 pair = runs[intro], runs[vae]
-                found = (_score_gain(*pair, sharp) if where == "test" else
-                         _minus(*(_estimate(run, where, sharp) for run in pair)))
+                found = (
+                    _score_gain(*pair, sharp)
+                    if where == "test"
+                    else _minus(*(_estimate(run, where, sharp) for run in pair))
+                )
                 rows.append(_row(claim, f"{intro} - {vae}", sharp, found))
         if not all(kinds.values()):
             rows.append(_row(claim, "a VAE and an IntroVAE are needed", sharp, None))
@@ -494,12 +728,19 @@ def _sharpness_rows(runs: dict, kinds: dict) -> list:
 
 def _sample_rows(runs: dict, kinds: dict) -> list:
     "Samples of each model against its reconstructions."
-    said = {"vae": ("Samples of a VAE are less diverse than its reconstructions", "diversity"),
-            "intro": ("Samples of an IntroVAE have less detail than its reconstructions", "sharpness_ratio")}
+    said = {
+        "vae": ("Samples of a VAE are less diverse than its reconstructions", "diversity"),
+        "intro": (
+            "Samples of an IntroVAE have less detail than its reconstructions",
+            "sharpness_ratio",
+        ),
+    }
     rows = []
     for kind, (claim, measure) in said.items():
         for name in kinds[kind]:
-            found = _minus(*(_estimate(runs[name], where, measure) for where in ("test", "samples")))
+            found = _minus(
+                *(_estimate(runs[name], where, measure) for where in ("test", "samples"))
+            )
             rows.append(_row(claim, name, f"{measure}, reconstructions - samples", found))
     return rows
 
@@ -508,42 +749,67 @@ def _size_rows(runs: dict, kinds: dict) -> list:
     "Claims about the latent size: the largest against the smallest model of a kind."
     rows, size = [], lambda name: runs[name]["quality"]["model"]["latent_dim"]
     for kind, names in kinds.items():
-        models, pair = f"two sizes of {'a VAE' if kind == 'vae' else 'an IntroVAE'} are needed", None
+        models, pair = (
+            f"two sizes of {'a VAE' if kind == 'vae' else 'an IntroVAE'} are needed",
+            None,
+        )
         if names and size(large := max(names, key=size)) > size(small := min(names, key=size)):
             models, pair = f"{large} - {small}", (runs[large], runs[small])
-        rows.append(_row("More latent dimensions separate leukoencephalopathy from healthy better", models,
-                         "recall - share of healthy taken for it",
-                         _separation_gain(*pair, "leuko", "healthy") if pair else None))
+        rows.append(
+            _row(
+                "More latent dimensions separate leukoencephalopathy from healthy better",
+                models,
+                "recall - share of healthy taken for it",
+                _separation_gain(*pair, "leuko", "healthy") if pair else None,
+            )
+        )
         if kind == "vae":
-            row = _row("More latent dimensions do not improve the images of a VAE", models,
-                       "mse, smaller - larger", _score_gain(*pair[::-1], "mse") if pair else None)
+            row = _row(
+                "More latent dimensions do not improve the images of a VAE",
+                models,
+                "mse, smaller - larger",
+                _score_gain(*pair[::-1], "mse") if pair else None,
+            )
             turned = {"holds": "does not hold", "does not hold": "holds"}
             rows.append(row | {"holds": turned.get(row["holds"], row["holds"])})
     return rows
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #9e35a785
 def read_scores(
-    path: str | Path, # run folder
-) -> dict: # quality, lda (dicts), quality_scans, lda_scans (tables); None where a file is absent
+    path: str | Path,  # run folder
+) -> dict:  # quality, lda (dicts), quality_scans, lda_scans (tables); None where a file is absent
     "What `claims_table` reads of a run."
     names = "quality.json", "lda.json", "quality_scans.tsv", "lda_scans.tsv"
     files = [Path(path) / name for name in names]
-    return {file.stem: (read_json if file.suffix == ".json" else read_tsv)(file) if file.exists() else None
-            for file in files}
+    return {
+        file.stem: (read_json if file.suffix == ".json" else read_tsv)(file)
+        if file.exists()
+        else None
+        for file in files
+    }
 
 # %% ../../nbs/evaluation/06_evaluate.ipynb #a411cc6f
 def claims_table(
-    runs: dict, # name: run folder, or what `read_scores` reads of one; all but quality may be absent
-) -> pd.DataFrame: # claim, models, measure, value, lower, upper, interval, holds
+    runs: dict,  # name: run folder, or what `read_scores` reads of one; all but quality may be absent
+) -> pd.DataFrame:  # claim, models, measure, value, lower, upper, interval, holds
     "The paper's claims, tested on runs."
     runs = {name: run if isinstance(run, dict) else read_scores(run) for name, run in runs.items()}
     missing = [name for name, run in runs.items() if not run.get("quality")]
     if missing:
         raise MsvaeError(f"{missing[0]} has no quality.json: run msvae evaluate first")
     objectives = {"vae": ["vae"], "intro": ["introvae", "softintrovae"]}
-    kinds = {kind: [name for name, run in runs.items() if run["quality"]["model"]["objective"] in names]
-             for kind, names in objectives.items()}
+    kinds = {
+        kind: [name for name, run in runs.items() if run["quality"]["model"]["objective"] in names]
+        for kind, names in objectives.items()
+    }
     rows = [*_sharpness_rows(runs, kinds), *_sample_rows(runs, kinds), *_size_rows(runs, kinds)]
-    rows += [_row("MS separates from the rest", name, "recall of MS - share of the others taken for MS",
-                  _separation(run, "ms")) for name, run in runs.items()]
+    rows += [
+        _row(
+            "MS separates from the rest",
+            name,
+            "recall of MS - share of the others taken for MS",
+            _separation(run, "ms"),
+        )
+        for name, run in runs.items()
+    ]
     return pd.DataFrame(rows)

@@ -25,59 +25,90 @@ from scipy import fft, ndimage
 from threadpoolctl import threadpool_limits
 
 from ..core import MsvaeError, read_json, read_tsv
-from ..phantom.simulate import Grid, load_head, make_anatomy, make_burden, make_changes, make_pose, registered_affine, scan_maps, stream
-from ..space import AFFINE, FACTOR, FULL_AFFINE, FULL_SHAPE, SHAPE, block_mean, resample, trim
+from msvae_nbdev.phantom.simulate import (
+    Grid,
+    load_head,
+    make_anatomy,
+    make_burden,
+    make_changes,
+    make_pose,
+    registered_affine,
+    scan_maps,
+    stream,
+)
+from msvae_nbdev.space import (
+    AFFINE,
+    FACTOR,
+    FULL_AFFINE,
+    FULL_SHAPE,
+    SHAPE,
+    block_mean,
+    resample,
+    trim,
+)
 
 # %% ../../nbs/evaluation/00_measures.ipynb #4a6026a1
 def check_volumes(
-    volumes: np.ndarray, # (n, i, j, k) or (n, i, j, k, 1)
-    name: str = "volumes", # what they are, for the error
-) -> np.ndarray: # float32, (n, i, j, k)
+    volumes: np.ndarray,  # (n, i, j, k) or (n, i, j, k, 1)
+    name: str = "volumes",  # what they are, for the error
+) -> np.ndarray:  # float32, (n, i, j, k)
     "Volumes as one array without a channel axis; MsvaeError where shape or values cannot be scored."
     volumes = np.asarray(volumes, np.float32)
     if volumes.ndim == 5 and volumes.shape[-1] == 1:
         volumes = volumes[..., 0]
     if volumes.ndim != 4 or 0 in volumes.shape:
-        raise MsvaeError(f"{name}: expected volumes of shape (n, i, j, k) or (n, i, j, k, 1) with n at least 1, got {volumes.shape}")
+        raise MsvaeError(
+            f"{name}: expected volumes of shape (n, i, j, k) or (n, i, j, k, 1) with n at least 1, got {volumes.shape}"
+        )
     broken = np.flatnonzero(~np.isfinite(volumes).all((1, 2, 3)))
     if len(broken):
-        raise MsvaeError(f"{name}: {len(broken)} of {len(volumes)} volumes hold NaN or infinite values, the first is number {broken[0]}")
+        raise MsvaeError(
+            f"{name}: {len(broken)} of {len(volumes)} volumes hold NaN or infinite values, the first is number {broken[0]}"
+        )
     return volumes
 
 
 def check_pair(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: np.ndarray, # same shape
-) -> tuple: # both float32, (n, i, j, k)
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: np.ndarray,  # same shape
+) -> tuple:  # both float32, (n, i, j, k)
     "Both checked, and of the same shape; MsvaeError where they are not."
-    originals, reconstructions = check_volumes(originals, "originals"), check_volumes(reconstructions, "reconstructions")
+    originals, reconstructions = (
+        check_volumes(originals, "originals"),
+        check_volumes(reconstructions, "reconstructions"),
+    )
     if originals.shape != reconstructions.shape:
-        raise MsvaeError(f"originals have shape {originals.shape}, reconstructions {reconstructions.shape}: they must be the same")
+        raise MsvaeError(
+            f"originals have shape {originals.shape}, reconstructions {reconstructions.shape}: they must be the same"
+        )
     return originals, reconstructions
 
 # %% ../../nbs/evaluation/00_measures.ipynb #aa3976a8
 def each_scan(
-    function, # of one volume of each array
-    *arrays: np.ndarray, # (n, ...)
-) -> list: # n results
+    function,  # of one volume of each array
+    *arrays: np.ndarray,  # (n, ...)
+) -> list:  # n results
     "Apply a function scan by scan, on all cores."
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool: # no threads of linear algebra inside ours
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):  # no threads of linear algebra inside ours
         return list(pool.map(function, *arrays))
 
 # %% ../../nbs/evaluation/00_measures.ipynb #f187e20a
 def mse(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: np.ndarray, # same shape
-) -> np.ndarray: # (n,)
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: np.ndarray,  # same shape
+) -> np.ndarray:  # (n,)
     "Mean squared error of each scan, over all voxels."
     originals, reconstructions = check_pair(originals, reconstructions)
     return np.square(originals - reconstructions).mean((1, 2, 3), dtype=np.float64)
 
 
 def psnr(
-    originals: np.ndarray, # (n, i, j, k[, 1]), in [0, 1]
-    reconstructions: np.ndarray, # same shape
-) -> np.ndarray: # (n,), decibel; infinite where the two are equal
+    originals: np.ndarray,  # (n, i, j, k[, 1]), in [0, 1]
+    reconstructions: np.ndarray,  # same shape
+) -> np.ndarray:  # (n,), decibel; infinite where the two are equal
     "Peak signal-to-noise ratio of each scan, for a peak of 1."
     with np.errstate(divide="ignore"):
         return -10 * np.log10(mse(originals, reconstructions))
@@ -86,33 +117,46 @@ def psnr(
 MS_SSIM_WEIGHTS = np.array([0.0448, 0.2856, 0.3001]) / (0.0448 + 0.2856 + 0.3001)
 
 
-def _ssim_maps(a: np.ndarray, b: np.ndarray, side: int) -> tuple: # (SSIM, contrast times structure), per voxel
+def _ssim_maps(
+    a: np.ndarray, b: np.ndarray, side: int
+) -> tuple:  # (SSIM, contrast times structure), per voxel
     "SSIM of two volumes in [0, 1] with a uniform cube and the sample covariance, as in scikit-image."
     a, b = a.astype(np.float64), b.astype(np.float64)
-    mean_a, mean_b, aa, bb, ab = (ndimage.uniform_filter(volume, side) for volume in (a, b, a * a, b * b, a * b))
+    mean_a, mean_b, aa, bb, ab = (
+        ndimage.uniform_filter(volume, side) for volume in (a, b, a * a, b * b, a * b)
+    )
     unbiased = side**3 / (side**3 - 1)
-    variances, covariance = unbiased * (aa - mean_a**2 + bb - mean_b**2), unbiased * (ab - mean_a * mean_b)
+    variances, covariance = (
+        unbiased * (aa - mean_a**2 + bb - mean_b**2),
+        unbiased * (ab - mean_a * mean_b),
+    )
     c1, c2 = 0.01**2, 0.03**2
     contrast = (2 * covariance + c2) / (variances + c2)
     border = tuple(slice((side - 1) // 2, size - (side - 1) // 2) for size in a.shape)
-    return ((2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) * contrast)[border], contrast[border]
+    return ((2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) * contrast)[border], contrast[
+        border
+    ]
 
 # %% ../../nbs/evaluation/00_measures.ipynb #2ac75ded
 def ssim(
-    originals: np.ndarray, # (n, i, j, k[, 1]), in [0, 1]
-    reconstructions: np.ndarray, # same shape
-    mask: np.ndarray | None = None, # (i, j, k), where to average; None: everywhere
-    side: int = 7, # of the sliding cube, voxels, odd
-) -> np.ndarray: # (n,), 1 for equal volumes
+    originals: np.ndarray,  # (n, i, j, k[, 1]), in [0, 1]
+    reconstructions: np.ndarray,  # same shape
+    mask: np.ndarray | None = None,  # (i, j, k), where to average; None: everywhere
+    side: int = 7,  # of the sliding cube, voxels, odd
+) -> np.ndarray:  # (n,), 1 for equal volumes
     "Structural similarity of each scan."
     originals, reconstructions = check_pair(originals, reconstructions)
     if min(originals.shape[1:]) < side:
-        raise MsvaeError(f"volumes of {originals.shape[1:]} are too small for an SSIM with a cube of {side} voxels")
+        raise MsvaeError(
+            f"volumes of {originals.shape[1:]} are too small for an SSIM with a cube of {side} voxels"
+        )
     inside = np.ones(originals.shape[1:], bool) if mask is None else mask
     return _ssim_inside(originals, reconstructions, [inside], side)[:, 0]
 
 
-def _ssim_inside(originals, reconstructions, masks: list, side: int = 7) -> np.ndarray: # (n, number of masks)
+def _ssim_inside(
+    originals, reconstructions, masks: list, side: int = 7
+) -> np.ndarray:  # (n, number of masks)
     "Means of the SSIM of each scan over several masks."
     margin = (side - 1) // 2
     inner = [mask[margin:-margin, margin:-margin, margin:-margin] for mask in masks]
@@ -120,22 +164,27 @@ def _ssim_inside(originals, reconstructions, masks: list, side: int = 7) -> np.n
     def means(original, reconstruction):
         similarity = _ssim_maps(original, reconstruction, side)[0]
         return [similarity[mask].mean() for mask in inner]
+
     return np.array(each_scan(means, originals, reconstructions))
 
 
 def ms_ssim(
-    originals: np.ndarray, # (n, i, j, k[, 1]), in [0, 1]
-    reconstructions: np.ndarray, # same shape
-    side: int = 5, # of the sliding cube, voxels, odd
-) -> np.ndarray: # (n,), 1 for equal volumes
+    originals: np.ndarray,  # (n, i, j, k[, 1]), in [0, 1]
+    reconstructions: np.ndarray,  # same shape
+    side: int = 5,  # of the sliding cube, voxels, odd
+) -> np.ndarray:  # (n,), 1 for equal volumes
     "Multi-scale structural similarity of each scan: three scales."
     originals, reconstructions = check_pair(originals, reconstructions)
     scores = np.ones(len(originals))
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         if min(originals.shape[1:]) < side:
-            raise MsvaeError(f"volumes are too small for an MS-SSIM of three scales: each side needs {4 * side} voxels")
+            raise MsvaeError(
+                f"volumes are too small for an MS-SSIM of three scales: each side needs {4 * side} voxels"
+            )
         last = scale == len(MS_SSIM_WEIGHTS) - 1
-        values = each_scan(lambda a, b: _ssim_maps(a, b, side)[0 if last else 1].mean(), originals, reconstructions)
+        values = each_scan(
+            lambda a, b: _ssim_maps(a, b, side)[0 if last else 1].mean(), originals, reconstructions
+        )
         scores *= np.maximum(values, 0) ** weight
         originals, reconstructions = halve(originals), halve(reconstructions)
     return scores
@@ -144,28 +193,32 @@ def ms_ssim(
 def halve(volumes: np.ndarray) -> np.ndarray:
     "Means of 2x2x2 voxels; an odd last plane is dropped."
     n, i, j, k = (size // 2 for size in volumes.shape)
-    return volumes[:, :2 * i, :2 * j, :2 * k].reshape(-1, i, 2, j, 2, k, 2).mean((2, 4, 6))
+    return volumes[:, : 2 * i, : 2 * j, : 2 * k].reshape(-1, i, 2, j, 2, k, 2).mean((2, 4, 6))
 
 # %% ../../nbs/evaluation/00_measures.ipynb #442b0ad4
 def brain_mask(
-    originals: np.ndarray, # (n, i, j, k[, 1]), skull-stripped, in [0, 1]
-    threshold: float = 0.05, # intensities above it are brain
-    share: float = 0.95, # of the scans in which a voxel must be brain
-) -> np.ndarray: # (i, j, k), bool
+    originals: np.ndarray,  # (n, i, j, k[, 1]), skull-stripped, in [0, 1]
+    threshold: float = 0.05,  # intensities above it are brain
+    share: float = 0.95,  # of the scans in which a voxel must be brain
+) -> np.ndarray:  # (i, j, k), bool
     "The voxels that are brain in nearly all scans."
     originals = check_volumes(originals, "originals")
     mask = ndimage.binary_fill_holes((originals > threshold).mean(0) >= share)
     if not ndimage.binary_erosion(mask, iterations=2).any():
-        raise MsvaeError("originals: no brain that the scans have in common; are they skull-stripped, in one space and bounded to [0, 1]?")
+        raise MsvaeError(
+            "originals: no brain that the scans have in common; are they skull-stripped, in one space and bounded to [0, 1]?"
+        )
     if (originals[:, mask].std(1) < 1e-6).any():
-        raise MsvaeError("originals: a scan is constant inside the brain, there is nothing to compare a reconstruction with")
+        raise MsvaeError(
+            "originals: a scan is constant inside the brain, there is nothing to compare a reconstruction with"
+        )
     return mask
 
 
 def soft_window(
-    mask: np.ndarray, # (i, j, k), bool
-    shrink: int = 2, # voxels taken off all around
-) -> np.ndarray: # (i, j, k), in [0, 1]
+    mask: np.ndarray,  # (i, j, k), bool
+    shrink: int = 2,  # voxels taken off all around
+) -> np.ndarray:  # (i, j, k), in [0, 1]
     "The mask shrunk and with an edge that falls over about two voxels."
     inner = ndimage.binary_erosion(mask, iterations=shrink)
     return ndimage.gaussian_filter(inner.astype(np.float64), 1.0)
@@ -177,24 +230,27 @@ ARTEFACT_LIMIT = 0.05
 
 class Bands(NamedTuple):
     "The frequencies of a volume: one entry per bin of its Fourier transform."
-    radius: np.ndarray # cycles per millimetre
-    band: np.ndarray # bool, the sharpness band without the lattices
-    lattices: tuple # two bool arrays, around the multiples of 1/2 and of 1/4 cycles per voxel
-    shell: np.ndarray # int, radius in steps of one wave per shortest side
+
+    radius: np.ndarray  # cycles per millimetre
+    band: np.ndarray  # bool, the sharpness band without the lattices
+    lattices: tuple  # two bool arrays, around the multiples of 1/2 and of 1/4 cycles per voxel
+    shell: np.ndarray  # int, radius in steps of one wave per shortest side
 
 
 @lru_cache(8)
 def frequency_bands(
-    shape: tuple, # (i, j, k)
-    voxel_mm: float = FACTOR, # a side of a voxel, millimetres
-    band_mm: tuple = BAND_MM, # longest and shortest wave of the band, millimetres
+    shape: tuple,  # (i, j, k)
+    voxel_mm: float = FACTOR,  # a side of a voxel, millimetres
+    band_mm: tuple = BAND_MM,  # longest and shortest wave of the band, millimetres
 ) -> Bands:
     "Which bins belong to the sharpness band, and which would hold a checkerboard."
     axes = np.meshgrid(*[np.fft.fftfreq(size) for size in shape], indexing="ij")
     radius = np.sqrt(sum(axis**2 for axis in axes))
     lattices = []
     for period in (2, 4):
-        near = [np.abs(axis - np.round(axis * period) / period) <= 2.01 / min(shape) for axis in axes]
+        near = [
+            np.abs(axis - np.round(axis * period) / period) <= 2.01 / min(shape) for axis in axes
+        ]
         lattices.append(np.logical_and.reduce(near) & (radius > 3.5 / min(shape)))
     lattices[1] &= ~lattices[0]
     shell, radius = np.round(radius * min(shape)).astype(int), radius / voxel_mm
@@ -203,57 +259,80 @@ def frequency_bands(
 
 # %% ../../nbs/evaluation/00_measures.ipynb #e2e18d2d
 def spectrum(
-    volume: np.ndarray, # (i, j, k)
-    window: np.ndarray, # (i, j, k), from `soft_window`
-) -> np.ndarray: # (i, j, k), complex, single precision
+    volume: np.ndarray,  # (i, j, k)
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+) -> np.ndarray:  # (i, j, k), complex, single precision
     "Fourier transform of what is inside the window, without its mean."
     mean = (volume * window).sum(dtype=np.float64) / window.sum()
     return fft.fftn(((volume - mean) * window).astype(np.float32))
 
 
 def band_power(
-    volumes: np.ndarray, # (n, i, j, k[, 1])
-    window: np.ndarray, # (i, j, k), from `soft_window`
-    voxel_mm: float = FACTOR, # a side of a voxel, millimetres
-) -> np.ndarray: # (n,), mean over the bins of the band
+    volumes: np.ndarray,  # (n, i, j, k[, 1])
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+    voxel_mm: float = FACTOR,  # a side of a voxel, millimetres
+) -> np.ndarray:  # (n,), mean over the bins of the band
     "Power of each volume in the sharpness band, inside the window."
     band = frequency_bands(window.shape, voxel_mm).band
-    return np.array(each_scan(lambda volume: np.square(np.abs(spectrum(volume, window)[band])).mean(dtype=np.float64), check_volumes(volumes)))
+    return np.array(
+        each_scan(
+            lambda volume: np.square(np.abs(spectrum(volume, window)[band])).mean(dtype=np.float64),
+            check_volumes(volumes),
+        )
+    )
 
 
 def sharpness_ratio(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: np.ndarray, # same shape
-    window: np.ndarray, # (i, j, k), from `soft_window`
-) -> np.ndarray: # (n,), 1: as much detail as the original
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: np.ndarray,  # same shape
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+) -> np.ndarray:  # (n,), 1: as much detail as the original
     "Power of each reconstruction between 32 and 10 mm, over that of its original."
     check_pair(originals, reconstructions)
     return band_power(reconstructions, window) / band_power(originals, window)
 
 # %% ../../nbs/evaluation/00_measures.ipynb #8028d592
 def artefact(
-    originals: np.ndarray, # (n, i, j, k[, 1]), real scans
-    generated: np.ndarray, # (m, i, j, k[, 1]), reconstructions or samples
-    window: np.ndarray, # (i, j, k), from `soft_window`
-) -> float: # near 0: no pattern; 1: as much power as all the detail of the originals
+    originals: np.ndarray,  # (n, i, j, k[, 1]), real scans
+    generated: np.ndarray,  # (m, i, j, k[, 1]), reconstructions or samples
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+) -> float:  # near 0: no pattern; 1: as much power as all the detail of the originals
     "Power of patterns that repeat every two or four voxels, as a share of the originals' power in the sharpness band."
     bands = frequency_bands(window.shape)
-    real, made = (np.mean(each_scan(lambda volume: _pattern_power(np.square(np.abs(spectrum(volume, window))), bands), check_volumes(volumes)), 0)
-                  for volumes in (originals, generated))
+    real, made = (
+        np.mean(
+            each_scan(
+                lambda volume: _pattern_power(np.square(np.abs(spectrum(volume, window))), bands),
+                check_volumes(volumes),
+            ),
+            0,
+        )
+        for volumes in (originals, generated)
+    )
     return _pattern_excess(real, made, bands)
 
 
-def _pattern_power(power: np.ndarray, bands: Bands) -> np.ndarray: # one vector: additive over scans
+def _pattern_power(
+    power: np.ndarray, bands: Bands
+) -> np.ndarray:  # one vector: additive over scans
     "Power in the band, in each shell outside the lattices, and in each bin of the lattices."
     held = bands.lattices[0] | bands.lattices[1]
-    return np.concatenate([[power[bands.band].sum(dtype=np.float64)], np.bincount(bands.shell[~held], power[~held], bands.shell.max() + 1), power[held]])
+    return np.concatenate(
+        [
+            [power[bands.band].sum(dtype=np.float64)],
+            np.bincount(bands.shell[~held], power[~held], bands.shell.max() + 1),
+            power[held],
+        ]
+    )
 
 
 def _pattern_excess(real: np.ndarray, made: np.ndarray, bands: Bands) -> float:
     "Power at the lattices beyond what the shells' own gain explains, over that of the real band."
     shells, held = bands.shell.max() + 1, bands.lattices[0] | bands.lattices[1]
-    gain = made[1:shells + 1] / np.maximum(real[1:shells + 1], 1e-12 * real[1:shells + 1].max())
-    excess = (made[shells + 1:] - real[shells + 1:] * gain[bands.shell[held]]).sum()
+    gain = made[1 : shells + 1] / np.maximum(
+        real[1 : shells + 1], 1e-12 * real[1 : shells + 1].max()
+    )
+    excess = (made[shells + 1 :] - real[shells + 1 :] * gain[bands.shell[held]]).sum()
     return float(max(0.0, excess) / real[0])
 
 # %% ../../nbs/evaluation/00_measures.ipynb #bbc751c8
@@ -262,46 +341,63 @@ FSC_CRITERION = 0.5
 
 class SpectralScores(NamedTuple):
     "What one Fourier transform of each volume tells of pairs of volumes."
-    sharpness_ratio: np.ndarray # (n,), power in the band, reconstruction over original
-    detail_correlation: np.ndarray # (n,), in the band
-    frequencies: np.ndarray # (s,), cycles per millimetre
-    shell_correlation: np.ndarray # (n, s)
-    artefact: float # repeating patterns, share of the originals' power in the band
+
+    sharpness_ratio: np.ndarray  # (n,), power in the band, reconstruction over original
+    detail_correlation: np.ndarray  # (n,), in the band
+    frequencies: np.ndarray  # (s,), cycles per millimetre
+    shell_correlation: np.ndarray  # (n, s)
+    artefact: float  # repeating patterns, share of the originals' power in the band
 
 
 def spectral_scores(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: np.ndarray, # same shape
-    window: np.ndarray, # (i, j, k), from `soft_window`
-    voxel_mm: float = FACTOR, # a side of a voxel, millimetres
-) -> SpectralScores: # correlations are 0 where a reconstruction is constant
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: np.ndarray,  # same shape
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+    voxel_mm: float = FACTOR,  # a side of a voxel, millimetres
+) -> SpectralScores:  # correlations are 0 where a reconstruction is constant
     "Sharpness, correlation and repeating patterns of reconstructions."
     originals, reconstructions = check_pair(originals, reconstructions)
     bands, width = frequency_bands(window.shape, voxel_mm), 1 / (voxel_mm * min(window.shape))
-    shells = np.arange(2, round(0.5 / voxel_mm / width) + 1) # the first shell is the window's own shape
+    shells = np.arange(
+        2, round(0.5 / voxel_mm / width) + 1
+    )  # the first shell is the window's own shape
 
     def of_pair(original, reconstruction):
         a, b = spectrum(original, window), spectrum(reconstruction, window)
         products = [(a * b.conj()).real, np.square(np.abs(a)), np.square(np.abs(b))]
         rings = [np.bincount(bands.shell.ravel(), product.ravel())[shells] for product in products]
-        return [product[bands.band].sum(dtype=np.float64) for product in products], rings, *(_pattern_power(power, bands) for power in products[1:])
+        return (
+            [product[bands.band].sum(dtype=np.float64) for product in products],
+            rings,
+            *(_pattern_power(power, bands) for power in products[1:]),
+        )
 
-    in_band, in_rings, real, made = (np.array(part) for part in zip(*each_scan(of_pair, originals, reconstructions)))
+    in_band, in_rings, real, made = (
+        np.array(part) for part in zip(*each_scan(of_pair, originals, reconstructions))
+    )
     excess = _pattern_excess(real.mean(0), made.mean(0), bands)
-    return SpectralScores(in_band[:, 2] / in_band[:, 1], _correlation(in_band), shells * width, _correlation(in_rings), excess)
+    return SpectralScores(
+        in_band[:, 2] / in_band[:, 1],
+        _correlation(in_band),
+        shells * width,
+        _correlation(in_rings),
+        excess,
+    )
 
 
-def _correlation(sums: np.ndarray) -> np.ndarray: # (n, 3[, s]) to (n[, s])
+def _correlation(sums: np.ndarray) -> np.ndarray:  # (n, 3[, s]) to (n[, s])
     "Cross power over the root of both powers; 0 where the second has none."
     cross, first, second = (sums[:, number] for number in range(3))
-    return np.divide(cross, np.sqrt(first * second), out=np.zeros_like(cross), where=second > 1e-12 * first)
+    return np.divide(
+        cross, np.sqrt(first * second), out=np.zeros_like(cross), where=second > 1e-12 * first
+    )
 
 # %% ../../nbs/evaluation/00_measures.ipynb #9c923202
 def resolution_mm(
-    frequencies: np.ndarray, # (s,), cycles per millimetre, rising
-    correlation: np.ndarray, # (s,) or (n, s), of which the mean is taken
+    frequencies: np.ndarray,  # (s,), cycles per millimetre, rising
+    correlation: np.ndarray,  # (s,) or (n, s), of which the mean is taken
     criterion: float = FSC_CRITERION,
-) -> float: # millimetres; 1 / last frequency: limited by the grid; NaN: below from the start
+) -> float:  # millimetres; 1 / last frequency: limited by the grid; NaN: below from the start
     "The wavelength at which the mean Fourier shell correlation first falls below the criterion."
     curve = np.atleast_2d(correlation).mean(0)
     below = np.flatnonzero(curve < criterion)
@@ -311,113 +407,171 @@ def resolution_mm(
     if first == 0:
         return float("nan")
     share = (curve[first - 1] - criterion) / (curve[first - 1] - curve[first])
-    return float(1 / (frequencies[first - 1] + share * (frequencies[first] - frequencies[first - 1])))
+    return float(
+        1 / (frequencies[first - 1] + share * (frequencies[first] - frequencies[first - 1]))
+    )
 
 # %% ../../nbs/evaluation/00_measures.ipynb #a99562c0
 def phantom_lesions(
-    row: dict, # of the person and the scan: diagnosis, number, session, sex, age, years
-    seed: int = 0, # these three as given to `simulate`
+    row: dict,  # of the person and the scan: diagnosis, number, session, sex, age, years
+    seed: int = 0,  # these three as given to `simulate`
     disease: float = 1.0,
     variation: float = 1.0,
-) -> tuple: # (lesion, brain): float32 (40, 48, 40), shares of each prepared voxel
+) -> tuple:  # (lesion, brain): float32 (40, 48, 40), shares of each prepared voxel
     "Where `simulate_prepared` put the lesions, and the brain."
     head, who = load_head(2), (row["diagnosis"], row["number"])
     age = row["age"] + row["years"]
     anatomy = make_anatomy(seed, *who, row["sex"], age, variation)
-    changes = make_changes(seed, *who, make_burden(seed, *who, age, row["years"], disease), head, np.linalg.det(anatomy.size))
+    changes = make_changes(
+        seed,
+        *who,
+        make_burden(seed, *who, age, row["years"], disease),
+        head,
+        np.linalg.det(anatomy.size),
+    )
     pose = make_pose(stream(seed, *who, row["session"], "pose"), anatomy.size)
     to_scan = np.linalg.inv(registered_affine(pose, anatomy.displacement))
-    fine = Grid(tuple(2 * side for side in SHAPE), to_scan @ AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3))
+    fine = Grid(
+        tuple(2 * side for side in SHAPE),
+        to_scan @ AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3),
+    )
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
-    return tuple(block_mean(map_, 2) for map_ in scan_maps([changes.bright, head.brain], inner, fine, pose, anatomy.displacement, thinnest=3.0))
+    return tuple(
+        block_mean(map_, 2)
+        for map_ in scan_maps(
+            [changes.bright, head.brain], inner, fine, pose, anatomy.displacement, thinnest=3.0
+        )
+    )
 
 # %% ../../nbs/evaluation/00_measures.ipynb #421b5d13
 def carried_mask(
-    mask: str | Path, # a mask in scan space
-    affine: str | Path, # 4x4 text, scan to MNI millimetres, as `msvae prepare` writes it
-) -> np.ndarray: # float32 (40, 48, 40), share of each prepared voxel
+    mask: str | Path,  # a mask in scan space
+    affine: str | Path,  # 4x4 text, scan to MNI millimetres, as `msvae prepare` writes it
+) -> np.ndarray:  # float32 (40, 48, 40), share of each prepared voxel
     "A mask from scan space in the prepared one."
     image = nib.load(mask)
     inside = (image.get_fdata(dtype=np.float32) > 0.5).astype(np.float32)
-    return block_mean(trim(resample(inside, image.affine, FULL_SHAPE, FULL_AFFINE, np.loadtxt(affine))))
+    return block_mean(
+        trim(resample(inside, image.affine, FULL_SHAPE, FULL_AFFINE, np.loadtxt(affine)))
+    )
 
 
 def find_lesions(
-    prepared: str | Path, # a prepared folder
-    table: pd.DataFrame, # its scans, as in scans.tsv
-    most: int = 64, # scans to look up
-    seed: int = 0, # which ones, where there are more
-) -> np.ndarray: # float32 (n, 40, 48, 40), share of each voxel; NaN: not known
+    prepared: str | Path,  # a prepared folder
+    table: pd.DataFrame,  # its scans, as in scans.tsv
+    most: int = 64,  # scans to look up
+    seed: int = 0,  # which ones, where there are more
+) -> np.ndarray:  # float32 (n, 40, 48, 40), share of each voxel; NaN: not known
     "The true lesions of a cohort's scans, as far as a truth lies on disk."
     prepared, lesions = Path(prepared), np.full((len(table), *SHAPE), np.nan, np.float32)
-    description = read_json(prepared / "dataset_description.json") if (prepared / "dataset_description.json").exists() else {}
-    settings = next((each["Parameters"] for each in description.get("GeneratedBy", []) if each.get("Name") == "msvae simulate"), None)
-    people = _simulated_people(prepared) if settings and (prepared / "derivatives" / "truth" / "scans.tsv").exists() else {}
+    description = (
+        read_json(prepared / "dataset_description.json")
+        if (prepared / "dataset_description.json").exists()
+        else {}
+    )
+    settings = next(
+        (
+            each["Parameters"]
+            for each in description.get("GeneratedBy", [])
+            if each.get("Name") == "msvae simulate"
+        ),
+        None,
+    )
+    people = (
+        _simulated_people(prepared)
+        if settings and (prepared / "derivatives" / "truth" / "scans.tsv").exists()
+        else {}
+    )
     raw = Path(unquote(urlparse(description.get("DatasetLinks", {}).get("raw", "")).path))
 
     def of_scan(number):
         scan = table.iloc[number]
-        stem, who = str(scan["path"]).split("_space-")[0], (scan["participant_id"], scan["session_id"])
-        mask, affine = raw / "derivatives" / "truth" / f"{stem}_desc-lesion_mask.nii.gz", prepared / f"{stem}_from-scan_to-MNI_affine.txt"
+        stem, who = (
+            str(scan["path"]).split("_space-")[0],
+            (scan["participant_id"], scan["session_id"]),
+        )
+        mask, affine = (
+            raw / "derivatives" / "truth" / f"{stem}_desc-lesion_mask.nii.gz",
+            prepared / f"{stem}_from-scan_to-MNI_affine.txt",
+        )
         if mask.exists() and affine.exists():
             lesions[number] = carried_mask(mask, affine)
         elif who in people:
-            lesions[number] = phantom_lesions(people[who], **{key: settings[key] for key in ("seed", "disease", "variation")})[0]
+            lesions[number] = phantom_lesions(
+                people[who], **{key: settings[key] for key in ("seed", "disease", "variation")}
+            )[0]
 
     chosen = np.random.default_rng(seed).permutation(len(table))[:most]
-    of_scan(chosen[0]) # alone: it fills the simulator's tables
+    of_scan(chosen[0])  # alone: it fills the simulator's tables
     each_scan(of_scan, chosen[1:])
     return lesions
 
 
-def _simulated_people(prepared: Path) -> dict: # (participant_id, session_id): row for `phantom_lesions`
+def _simulated_people(
+    prepared: Path,
+) -> dict:  # (participant_id, session_id): row for `phantom_lesions`
     "Who was simulated straight into a prepared folder."
-    truth = read_tsv(prepared / "derivatives" / "truth" / "scans.tsv").merge(read_tsv(prepared / "participants.tsv"), on="participant_id")
-    truth["number"] = [int(name.removeprefix(f"sub-{diagnosis}")) - 1 for name, diagnosis in zip(truth["participant_id"], truth["diagnosis"])]
+    truth = read_tsv(prepared / "derivatives" / "truth" / "scans.tsv").merge(
+        read_tsv(prepared / "participants.tsv"), on="participant_id"
+    )
+    truth["number"] = [
+        int(name.removeprefix(f"sub-{diagnosis}")) - 1
+        for name, diagnosis in zip(truth["participant_id"], truth["diagnosis"])
+    ]
     truth["session"] = truth["session_id"].str.removeprefix("ses-").astype(int) - 1
     return {(row["participant_id"], row["session_id"]): row for row in truth.to_dict("records")}
 
 # %% ../../nbs/evaluation/00_measures.ipynb #74c3d59c
-LESION_ML = 0.5 # in the prepared space; with less, a scan says nothing of lesions
+LESION_ML = 0.5  # in the prepared space; with less, a scan says nothing of lesions
 
 
 def lesion_contrast(
-    originals: np.ndarray, # (n, i, j, k[, 1])
-    reconstructions: np.ndarray, # same shape
-    lesions: np.ndarray, # (n, i, j, k), share of each voxel; NaN: not known
-    mask: np.ndarray, # (i, j, k), from `brain_mask`
-) -> pd.DataFrame: # lesion_contrast, lesion_contrast_reconstruction; NaN where there are too few lesions or no truth
+    originals: np.ndarray,  # (n, i, j, k[, 1])
+    reconstructions: np.ndarray,  # same shape
+    lesions: np.ndarray,  # (n, i, j, k), share of each voxel; NaN: not known
+    mask: np.ndarray,  # (i, j, k), from `brain_mask`
+) -> pd.DataFrame:  # lesion_contrast, lesion_contrast_reconstruction; NaN where there are too few lesions or no truth
     "Mean intensity in the lesions minus that of the tissue within 12 mm around them."
     originals, reconstructions = check_pair(originals, reconstructions)
 
     def of_scan(original, reconstruction, lesion):
         if not np.nansum(lesion) * FACTOR**3 / 1000 >= LESION_ML:
             return np.nan, np.nan
-        tissue = mask & (original > 0.6 * np.median(original[mask])) # no fluid
+        tissue = mask & (original > 0.6 * np.median(original[mask]))  # no fluid
         around = ndimage.binary_dilation(lesion > 0.1, iterations=3) & tissue & (lesion < 0.05)
         if not around.any():
             return np.nan, np.nan
-        return tuple(np.average(volume, weights=lesion) - volume[around].mean() for volume in (original, reconstruction))
-    return pd.DataFrame(each_scan(of_scan, originals, reconstructions, lesions), columns=["lesion_contrast", "lesion_contrast_reconstruction"])
+        return tuple(
+            np.average(volume, weights=lesion) - volume[around].mean()
+            for volume in (original, reconstruction)
+        )
+
+    return pd.DataFrame(
+        each_scan(of_scan, originals, reconstructions, lesions),
+        columns=["lesion_contrast", "lesion_contrast_reconstruction"],
+    )
 
 # %% ../../nbs/evaluation/00_measures.ipynb #0eb49fde
-VENTRICLE_REACH = 12.0 # mm from the template's ventricles
-FLUID, TISSUE = 0.2, 0.85 # of the median intensity of the brain: all fluid, no fluid
+VENTRICLE_REACH = 12.0  # mm from the template's ventricles
+FLUID, TISSUE = 0.2, 0.85  # of the median intensity of the brain: all fluid, no fluid
 
 
 @lru_cache(1)
-def ventricle_region() -> np.ndarray: # bool (40, 48, 40)
+def ventricle_region() -> np.ndarray:  # bool (40, 48, 40)
     "Where the lateral ventricles of anyone may lie, away from the brain's surface."
     head = load_head(2)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
     fine = AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3)
-    distance, depth = (block_mean(resample(map_, inner, tuple(2 * side for side in SHAPE), fine), 2) for map_ in (head.ventricle_mm, head.depth_mm))
+    distance, depth = (
+        block_mean(resample(map_, inner, tuple(2 * side for side in SHAPE), fine), 2)
+        for map_ in (head.ventricle_mm, head.depth_mm)
+    )
     return (distance < VENTRICLE_REACH) & (depth > 10)
 
 
 def ventricle_ml(
-    volumes: np.ndarray, # (n, 40, 48, 40[, 1])
-) -> np.ndarray: # (n,), millilitres in the template's space; NaN where a volume is empty
+    volumes: np.ndarray,  # (n, 40, 48, 40[, 1])
+) -> np.ndarray:  # (n,), millilitres in the template's space; NaN where a volume is empty
     "Volume of dark fluid in and around the place of the lateral ventricles."
     region = ventricle_region()
 
@@ -427,47 +581,68 @@ def ventricle_ml(
             return np.nan
         fluid = (TISSUE - volume[region] / np.median(brain)) / (TISSUE - FLUID)
         return np.clip(fluid, 0, 1).sum() * FACTOR**3 / 1000
+
     return np.array(each_scan(of_scan, check_volumes(volumes)))
 
 # %% ../../nbs/evaluation/00_measures.ipynb #973c00f5
 def score_scans(
-    originals: np.ndarray, # (n, 40, 48, 40[, 1]), in [0, 1]
-    reconstructions: np.ndarray, # same shape
-    mask: np.ndarray, # (40, 48, 40), from `brain_mask`
-    lesions: np.ndarray | None = None, # (n, 40, 48, 40), from `find_lesions`
-) -> tuple: # (one row per scan, SpectralScores)
+    originals: np.ndarray,  # (n, 40, 48, 40[, 1]), in [0, 1]
+    reconstructions: np.ndarray,  # same shape
+    mask: np.ndarray,  # (40, 48, 40), from `brain_mask`
+    lesions: np.ndarray | None = None,  # (n, 40, 48, 40), from `find_lesions`
+) -> tuple:  # (one row per scan, SpectralScores)
     "Error, similarity, sharpness, ventricles and lesions of each reconstruction."
     error, everywhere = mse(originals, reconstructions), np.ones(mask.shape, bool)
     similarity = _ssim_inside(*check_pair(originals, reconstructions), [everywhere, mask])
     spectral = spectral_scores(originals, reconstructions, soft_window(mask))
     ventricles = ventricle_ml(originals)
     wrong = ventricle_ml(reconstructions) - ventricles
-    scores = pd.DataFrame({"mse": error, "psnr": psnr(originals, reconstructions), "ssim": similarity[:, 0], "ssim_brain": similarity[:, 1],
-                           "ms_ssim": ms_ssim(originals, reconstructions), "sharpness_ratio": spectral.sharpness_ratio,
-                           "detail_correlation": spectral.detail_correlation, "ventricle_ml": ventricles, "ventricle_error_ml": np.abs(wrong),
-                           "ventricle_bias_ml": wrong})
-    return (scores if lesions is None else scores.join(lesion_contrast(originals, reconstructions, lesions, mask))), spectral
+    scores = pd.DataFrame(
+        {
+            "mse": error,
+            "psnr": psnr(originals, reconstructions),
+            "ssim": similarity[:, 0],
+            "ssim_brain": similarity[:, 1],
+            "ms_ssim": ms_ssim(originals, reconstructions),
+            "sharpness_ratio": spectral.sharpness_ratio,
+            "detail_correlation": spectral.detail_correlation,
+            "ventricle_ml": ventricles,
+            "ventricle_error_ml": np.abs(wrong),
+            "ventricle_bias_ml": wrong,
+        }
+    )
+    return (
+        scores
+        if lesions is None
+        else scores.join(lesion_contrast(originals, reconstructions, lesions, mask))
+    ), spectral
 
 # %% ../../nbs/evaluation/00_measures.ipynb #cf62c027
 def bootstrap_weights(
-    patients: np.ndarray, # (n,), whose scan it is
+    patients: np.ndarray,  # (n,), whose scan it is
     draws: int = 2000,
     seed: int = 0,
-) -> np.ndarray | None: # (draws, n): how often each scan is drawn; None with fewer than two patients
+) -> (
+    np.ndarray | None
+):  # (draws, n): how often each scan is drawn; None with fewer than two patients
     "Draw patients with replacement, each with all their scans."
     codes, names = pd.factorize(np.asarray(patients))
     if len(names) < 2:
         return None
-    return np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)[:, codes]
+    return np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), draws
+    )[:, codes]
 
 
 def patient_interval(
-    values: np.ndarray, # (n,) or (n, s), one row per scan; rows with NaN are left out
-    patients: np.ndarray, # (n,), whose scan it is
-    statistic=None, # of the means (s,), a number; None: the mean itself
+    values: np.ndarray,  # (n,) or (n, s), one row per scan; rows with NaN are left out
+    patients: np.ndarray,  # (n,), whose scan it is
+    statistic=None,  # of the means (s,), a number; None: the mean itself
     draws: int = 2000,
     seed: int = 0,
-) -> list | None: # [lower, upper], 95 %; None with fewer than two patients; infinite where the statistic has no value
+) -> (
+    list | None
+):  # [lower, upper], 95 %; None with fewer than two patients; infinite where the statistic has no value
     "Interval of the mean over scans, or of a function of the means, by bootstrap of patients."
     values = np.asarray(values, np.float64)
     there = np.isfinite(values.reshape(len(values), -1)).all(1)
@@ -478,6 +653,6 @@ def patient_interval(
     return _middle(means if statistic is None else [statistic(mean) for mean in means])
 
 
-def _middle(values) -> list: # [lower, upper]
+def _middle(values) -> list:  # [lower, upper]
     "The middle 95 %; NaN, no value, counts as infinitely large."
     return np.quantile(np.nan_to_num(values, nan=np.inf), [0.025, 0.975], method="nearest").tolist()

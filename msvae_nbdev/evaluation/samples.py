@@ -15,15 +15,23 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from .measures import artefact, band_power, bootstrap_weights, check_volumes, halve, ms_ssim, soft_window
+from msvae_nbdev.evaluation.measures import (
+    artefact,
+    band_power,
+    bootstrap_weights,
+    check_volumes,
+    halve,
+    ms_ssim,
+    soft_window,
+)
 
 # %% ../../nbs/evaluation/04_samples.ipynb #da622e6d
 def pair_differences(
-    volumes: np.ndarray, # (n, i, j, k[, 1])
-    patients: np.ndarray | None = None, # (n,): pairs of the same patient are left out
-    pairs: int = 100, # drawn at random; all of them where there are fewer
+    volumes: np.ndarray,  # (n, i, j, k[, 1])
+    patients: np.ndarray | None = None,  # (n,): pairs of the same patient are left out
+    pairs: int = 100,  # drawn at random; all of them where there are fewer
     seed: int = 0,
-) -> pd.DataFrame: # first, second: rows in `volumes`; difference: 1 - MS-SSIM
+) -> pd.DataFrame:  # first, second: rows in `volumes`; difference: 1 - MS-SSIM
     "How different the volumes of each pair are."
     volumes = check_volumes(volumes)
     first, second = np.triu_indices(len(volumes), 1)
@@ -32,29 +40,40 @@ def pair_differences(
         first, second = first[different], second[different]
     chosen = np.random.default_rng(seed).permutation(len(first))[:pairs]
     first, second = first[chosen], second[chosen]
-    return pd.DataFrame({"first": first, "second": second, "difference": 1 - ms_ssim(volumes[first], volumes[second]) if len(first) else np.zeros(0)})
+    return pd.DataFrame(
+        {
+            "first": first,
+            "second": second,
+            "difference": 1 - ms_ssim(volumes[first], volumes[second])
+            if len(first)
+            else np.zeros(0),
+        }
+    )
 
 
 def diversity(
-    volumes: np.ndarray, # (n, i, j, k[, 1])
-    patients: np.ndarray | None = None, # (n,): pairs of the same patient are left out
-    pairs: int = 100, # drawn at random; all of them where there are fewer
+    volumes: np.ndarray,  # (n, i, j, k[, 1])
+    patients: np.ndarray | None = None,  # (n,): pairs of the same patient are left out
+    pairs: int = 100,  # drawn at random; all of them where there are fewer
     seed: int = 0,
-) -> float: # NaN where there is no pair
+) -> float:  # NaN where there is no pair
     "Mean of 1 - MS-SSIM over pairs of volumes."
     return float(pair_differences(volumes, patients, pairs, seed)["difference"].mean())
 
 # %% ../../nbs/evaluation/04_samples.ipynb #aaf47812
 class Bootstrapped(NamedTuple):
     "A number of a set, and the same number of sets drawn from it."
+
     value: float
-    draws: np.ndarray | None # (draws,), NaN where a drawn set has no value; None: there is nothing to draw
+    draws: (
+        np.ndarray | None
+    )  # (draws,), NaN where a drawn set has no value; None: there is nothing to draw
 
 
 def bootstrap_power(
-    volumes: np.ndarray, # (n, i, j, k[, 1])
-    window: np.ndarray, # (i, j, k), from `soft_window`
-    weights: np.ndarray | None = None, # (draws, n), from `bootstrap_weights`
+    volumes: np.ndarray,  # (n, i, j, k[, 1])
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+    weights: np.ndarray | None = None,  # (draws, n), from `bootstrap_weights`
 ) -> Bootstrapped:
     "Mean power in the sharpness band."
     power = band_power(volumes, window)
@@ -62,10 +81,10 @@ def bootstrap_power(
 
 
 def bootstrap_diversity(
-    volumes: np.ndarray, # (n, i, j, k[, 1])
-    weights: np.ndarray | None = None, # (draws, n), from `bootstrap_weights`
-    patients: np.ndarray | None = None, # (n,): pairs of the same patient are left out
-    seed: int = 0, # of the pairs
+    volumes: np.ndarray,  # (n, i, j, k[, 1])
+    weights: np.ndarray | None = None,  # (draws, n), from `bootstrap_weights`
+    patients: np.ndarray | None = None,  # (n,): pairs of the same patient are left out
+    seed: int = 0,  # of the pairs
 ) -> Bootstrapped:
     "Diversity; a pair counts in a drawn set as often as its two members meet there."
     pairs = pair_differences(volumes, patients, seed=seed)
@@ -73,54 +92,79 @@ def bootstrap_diversity(
         return Bootstrapped(pairs["difference"].mean(), None)
     together = weights[:, pairs["first"]] * weights[:, pairs["second"]]
     counted = together.sum(1)
-    draws = np.divide(together @ pairs["difference"], counted, out=np.full(len(counted), np.nan), where=counted > 0)
+    draws = np.divide(
+        together @ pairs["difference"],
+        counted,
+        out=np.full(len(counted), np.nan),
+        where=counted > 0,
+    )
     return Bootstrapped(pairs["difference"].mean(), draws)
 
 
 def bootstrap_ratio(
     over: Bootstrapped,
     under: Bootstrapped,
-) -> tuple: # (ratio, [lower, upper] or None); the ratio is NaN where it would divide by 0
+) -> tuple:  # (ratio, [lower, upper] or None); the ratio is NaN where it would divide by 0
     "Ratio of two numbers, with its 95 % interval."
     ratio = over.value / under.value if under.value else float("nan")
     if over.draws is None or under.draws is None:
         return ratio, None
-    drawn = np.divide(over.draws, under.draws, out=np.full(len(over.draws), np.nan), where=under.draws > 0)
-    return ratio, np.nanquantile(drawn, [0.025, 0.975]).tolist() if np.isfinite(drawn).any() else None
+    drawn = np.divide(
+        over.draws, under.draws, out=np.full(len(over.draws), np.nan), where=under.draws > 0
+    )
+    return ratio, np.nanquantile(drawn, [0.025, 0.975]).tolist() if np.isfinite(
+        drawn
+    ).any() else None
 
 # %% ../../nbs/evaluation/04_samples.ipynb #e3c8a279
 def first_scans(
-    patients: np.ndarray, # (n,), whose scans they are
-) -> np.ndarray: # row of one scan per patient
+    patients: np.ndarray,  # (n,), whose scans they are
+) -> np.ndarray:  # row of one scan per patient
     "One scan per patient."
     return np.sort(np.unique(np.asarray(patients), return_index=True)[1])
 
 # %% ../../nbs/evaluation/04_samples.ipynb #93e7e7aa
 def detail_features(
-    volumes: np.ndarray, # (n, i, j, k[, 1]), sides divisible by 4
-    window: np.ndarray, # (i, j, k), from `soft_window`
-    scales: list | None = None, # of the layers, as returned for the real scans; None: from these volumes
-) -> tuple: # ((n, features) float32, scales)
+    volumes: np.ndarray,  # (n, i, j, k[, 1]), sides divisible by 4
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+    scales: list
+    | None = None,  # of the layers, as returned for the real scans; None: from these volumes
+) -> tuple:  # ((n, features) float32, scales)
     "Three layers of detail inside the window, each of unit variance over the real scans."
-    flat, rest, inside = [], check_volumes(volumes) * window.astype(np.float32), (window > 0.01)[None]
+    flat, rest, inside = (
+        [],
+        check_volumes(volumes) * window.astype(np.float32),
+        (window > 0.01)[None],
+    )
     for _ in range(2):
         coarse = halve(rest)
         flat.append((rest - coarse.repeat(2, 1).repeat(2, 2).repeat(2, 3))[:, inside[0]])
         rest, inside = coarse, halve(inside) > 0
     flat.append(rest[:, inside[0]])
-    scales = [float(np.sqrt(layer.var(0).sum())) or 1.0 for layer in flat] if scales is None else scales
+    scales = (
+        [float(np.sqrt(layer.var(0).sum())) or 1.0 for layer in flat] if scales is None else scales
+    )
     return np.concatenate([layer / scale for layer, scale in zip(flat, scales)], 1), scales
 
 # %% ../../nbs/evaluation/04_samples.ipynb #e470ea19
 def region_features(
-    volumes: np.ndarray, # (n, i, j, k[, 1]), sides divisible by 4
-    window: np.ndarray, # (i, j, k), from `soft_window`
-) -> np.ndarray: # (n, 32): eight parts by mean and log power of three layers
+    volumes: np.ndarray,  # (n, i, j, k[, 1]), sides divisible by 4
+    window: np.ndarray,  # (i, j, k), from `soft_window`
+) -> np.ndarray:  # (n, 32): eight parts by mean and log power of three layers
     "Mean and detail of eight parts of the brain."
     volumes = check_volumes(volumes)
     centre = ndimage.center_of_mass(window)
-    sides = [(np.arange(size) < middle).astype(np.float64) for size, middle in zip(window.shape, centre)]
-    parts = [np.einsum("i,j,k->ijk", *(side if bit == "0" else 1 - side for side, bit in zip(sides, f"{part:03b}"))) * window for part in range(8)]
+    sides = [
+        (np.arange(size) < middle).astype(np.float64) for size, middle in zip(window.shape, centre)
+    ]
+    parts = [
+        np.einsum(
+            "i,j,k->ijk",
+            *(side if bit == "0" else 1 - side for side, bit in zip(sides, f"{part:03b}")),
+        )
+        * window
+        for part in range(8)
+    ]
     features, rest = [_part_means(volumes, parts)], volumes
     for _ in range(2):
         coarse = halve(rest)
@@ -130,9 +174,11 @@ def region_features(
     return np.concatenate([*features, _log_power(centred, parts)], 1)
 
 
-def _part_means(volumes: np.ndarray, parts: list) -> np.ndarray: # (n, number of parts)
+def _part_means(volumes: np.ndarray, parts: list) -> np.ndarray:  # (n, number of parts)
     "Weighted means."
-    return np.stack([np.tensordot(volumes, part.astype(np.float32), 3) / part.sum() for part in parts], 1).astype(np.float64)
+    return np.stack(
+        [np.tensordot(volumes, part.astype(np.float32), 3) / part.sum() for part in parts], 1
+    ).astype(np.float64)
 
 
 def _log_power(volumes: np.ndarray, parts: list) -> np.ndarray:
@@ -141,11 +187,16 @@ def _log_power(volumes: np.ndarray, parts: list) -> np.ndarray:
 
 # %% ../../nbs/evaluation/04_samples.ipynb #25710f41
 def mmd(
-    real: np.ndarray, # (n, f), features of real scans
-    generated: np.ndarray, # (m, f)
-) -> float: # 0 on average for two sets of the same origin; NaN with fewer than two of either
+    real: np.ndarray,  # (n, f), features of real scans
+    generated: np.ndarray,  # (m, f)
+) -> float:  # 0 on average for two sets of the same origin; NaN with fewer than two of either
     "Unbiased squared maximum mean discrepancy, Gaussian kernel of median width among the real."
-    return _mmd(*(_squared_distances(a, b) for a, b in ((real, real), (real, generated), (generated, generated))))
+    return _mmd(
+        *(
+            _squared_distances(a, b)
+            for a, b in ((real, real), (real, generated), (generated, generated))
+        )
+    )
 
 
 def _mmd(within: np.ndarray, across: np.ndarray, other: np.ndarray) -> float:
@@ -154,22 +205,30 @@ def _mmd(within: np.ndarray, across: np.ndarray, other: np.ndarray) -> float:
     if min(n, m) < 2:
         return float("nan")
     width = np.median(within[np.triu_indices(n, 1)]) or 1.0
-    k_within, k_across, k_other = (np.exp(-distances / (2 * width)) for distances in (within, across, other))
-    return float((k_within.sum() - n) / (n * (n - 1)) + (k_other.sum() - m) / (m * (m - 1)) - 2 * k_across.mean())
+    k_within, k_across, k_other = (
+        np.exp(-distances / (2 * width)) for distances in (within, across, other)
+    )
+    return float(
+        (k_within.sum() - n) / (n * (n - 1))
+        + (k_other.sum() - m) / (m * (m - 1))
+        - 2 * k_across.mean()
+    )
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     "All pairs, through one matrix product: features are many, and a loop over them is slow."
-    distances = np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0).astype(np.float64)
+    distances = np.maximum(
+        np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0
+    ).astype(np.float64)
     if a is b:
         np.fill_diagonal(distances, 0)
     return distances
 
 
 def frechet_distance(
-    real: np.ndarray, # (n, f), features of real scans
-    generated: np.ndarray, # (m, f)
-) -> float: # 0 for sets of the same mean and covariance; NaN with fewer than two of either
+    real: np.ndarray,  # (n, f), features of real scans
+    generated: np.ndarray,  # (m, f)
+) -> float:  # 0 for sets of the same mean and covariance; NaN with fewer than two of either
     "Squared Fréchet distance of two Gaussians, features in units of the real scans' standard deviations."
     if min(len(real), len(generated)) < 2:
         return float("nan")
@@ -179,143 +238,257 @@ def frechet_distance(
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ np.atleast_2d(second) @ root), 0)).sum()
     shift = np.square((real.mean(0) - generated.mean(0)) / spread).sum()
-    return float(shift + np.trace(np.atleast_2d(first)) + np.trace(np.atleast_2d(second)) - 2 * common)
+    return float(
+        shift + np.trace(np.atleast_2d(first)) + np.trace(np.atleast_2d(second)) - 2 * common
+    )
 
 
 def precision_recall(
-    real: np.ndarray, # (n, f), features of real scans
-    generated: np.ndarray, # (m, f)
-    neighbours: int = 3, # to which a ball reaches
-) -> tuple: # (precision, recall), NaN where a set has too few members for a ball
+    real: np.ndarray,  # (n, f), features of real scans
+    generated: np.ndarray,  # (m, f)
+    neighbours: int = 3,  # to which a ball reaches
+) -> tuple:  # (precision, recall), NaN where a set has too few members for a ball
     "Share of generated that lie among the real, share of real that lie among the generated."
     if min(len(real), len(generated)) <= neighbours:
         return float("nan"), float("nan")
     spread = np.maximum(real.std(0, ddof=1), 1e-6 * (np.abs(real).max() or 1))
     real, generated = real / spread, generated / spread
     across = _squared_distances(real, generated)
-    real_radius, generated_radius = (np.sort(_squared_distances(points, points), 1)[:, neighbours] for points in (real, generated))
-    return float((across <= real_radius[:, None]).any(0).mean()), float((across <= generated_radius).any(1).mean())
+    real_radius, generated_radius = (
+        np.sort(_squared_distances(points, points), 1)[:, neighbours]
+        for points in (real, generated)
+    )
+    return float((across <= real_radius[:, None]).any(0).mean()), float(
+        (across <= generated_radius).any(1).mean()
+    )
 
 # %% ../../nbs/evaluation/04_samples.ipynb #603e2c1a
 def half_sample_intervals(
-    statistic, # of one array of rows per set; one number or several
-    sizes: tuple, # of the sets
+    statistic,  # of one array of rows per set; one number or several
+    sizes: tuple,  # of the sets
     draws: int = 50,
     seed: int = 0,
-) -> np.ndarray | None: # (numbers, 2), 95 %; None where a set has fewer than 8 members
+) -> np.ndarray | None:  # (numbers, 2), 95 %; None where a set has fewer than 8 members
     "Intervals from the spread of a statistic over random halves of its sets."
     if min(sizes) < 8:
         return None
-    rng, whole = np.random.default_rng(seed), np.atleast_1d(statistic(*(np.arange(size) for size in sizes)))
-    halves = [np.atleast_1d(statistic(*(np.sort(rng.permutation(size)[:size // 2]) for size in sizes))) for _ in range(draws)]
+    rng, whole = (
+        np.random.default_rng(seed),
+        np.atleast_1d(statistic(*(np.arange(size) for size in sizes))),
+    )
+    halves = [
+        np.atleast_1d(statistic(*(np.sort(rng.permutation(size)[: size // 2]) for size in sizes)))
+        for _ in range(draws)
+    ]
     return whole[:, None] + 1.96 * np.std(halves, 0, ddof=1)[:, None] * [-1, 1]
 
 # %% ../../nbs/evaluation/04_samples.ipynb #a0f05177
 def nearest_training(
-    features: np.ndarray, # (m, f), details of samples, or of held-out scans
-    train: np.ndarray, # (t, f), details of training scans
-    train_patients: np.ndarray | None = None, # (t,), whose scans these are; None: all different
-) -> pd.DataFrame: # neighbour: row of the training scan; distance, in the details; share: of the distance to the next patient
+    features: np.ndarray,  # (m, f), details of samples, or of held-out scans
+    train: np.ndarray,  # (t, f), details of training scans
+    train_patients: np.ndarray | None = None,  # (t,), whose scans these are; None: all different
+) -> pd.DataFrame:  # neighbour: row of the training scan; distance, in the details; share: of the distance to the next patient
     "The nearest training scan of each."
     distances = _squared_distances(features, train)
-    codes = np.arange(len(train)) if train_patients is None else pd.factorize(np.asarray(train_patients))[0]
+    codes = (
+        np.arange(len(train))
+        if train_patients is None
+        else pd.factorize(np.asarray(train_patients))[0]
+    )
     by_patient = np.sqrt(np.sort(pd.DataFrame(distances.T).groupby(codes).min().to_numpy(), 0)[:2])
-    share = np.divide(by_patient[0], by_patient[-1], out=np.ones(len(features)), where=by_patient[-1] > 0)
-    return pd.DataFrame({"neighbour": distances.argmin(1), "distance": by_patient[0], "share": share})
+    share = np.divide(
+        by_patient[0], by_patient[-1], out=np.ones(len(features)), where=by_patient[-1] > 0
+    )
+    return pd.DataFrame(
+        {"neighbour": distances.argmin(1), "distance": by_patient[0], "share": share}
+    )
 
 
 def nearer_to_train(
-    to_train: np.ndarray, # (m, t), distances of samples to training patients
-    to_held_out: np.ndarray, # (m, n), to held-out patients
-    repeats: int = 20, # subsets of equal size
+    to_train: np.ndarray,  # (m, t), distances of samples to training patients
+    to_held_out: np.ndarray,  # (m, n), to held-out patients
+    repeats: int = 20,  # subsets of equal size
     seed: int = 0,
-) -> float: # 0.5: no memorisation, 1: copies
+) -> float:  # 0.5: no memorisation, 1: copies
     "Share of samples that have a training patient nearest, among as many training as held-out ones."
     rng, size = np.random.default_rng(seed), min(to_train.shape[1], to_held_out.shape[1])
     shares = []
     for _ in range(repeats):
-        trained, held_out = (each[:, rng.permutation(each.shape[1])[:size]].min(1) for each in (to_train, to_held_out))
+        trained, held_out = (
+            each[:, rng.permutation(each.shape[1])[:size]].min(1)
+            for each in (to_train, to_held_out)
+        )
         shares.append((trained < held_out).mean() + 0.5 * (trained == held_out).mean())
     return float(np.mean(shares))
 
 # %% ../../nbs/evaluation/04_samples.ipynb #0f4f1d39
 class SampleSets(NamedTuple):
     "Features of the sets that are compared."
-    real: tuple # (details, regions) of held-out scans, one per patient
+
+    real: tuple  # (details, regions) of held-out scans, one per patient
     samples: tuple
-    train: tuple | None # one training scan per patient
+    train: tuple | None  # one training scan per patient
 
 # %% ../../nbs/evaluation/04_samples.ipynb #c74f82e1
 SET_MEASURES = ("mmd", "frechet", "precision", "recall")
 
 
-def _compare(real: tuple, other: tuple, distances: tuple | None = None) -> np.ndarray: # as in SET_MEASURES
+def _compare(
+    real: tuple, other: tuple, distances: tuple | None = None
+) -> np.ndarray:  # as in SET_MEASURES
     "All distances between two sets, given by (details, regions)."
-    distances = distances or tuple(_squared_distances(a, b) for a, b in ((real[0], real[0]), (real[0], other[0]), (other[0], other[0])))
-    return np.array([_mmd(*distances), frechet_distance(real[1], other[1]), *precision_recall(real[1], other[1])])
+    distances = distances or tuple(
+        _squared_distances(a, b)
+        for a, b in ((real[0], real[0]), (real[0], other[0]), (other[0], other[0]))
+    )
+    return np.array(
+        [
+            _mmd(*distances),
+            frechet_distance(real[1], other[1]),
+            *precision_recall(real[1], other[1]),
+        ]
+    )
 
 
 def set_scores(
     sets: SampleSets,
     seed: int = 0,
-) -> tuple: # (numbers, their floors, intervals)
+) -> tuple:  # (numbers, their floors, intervals)
     "Distances between samples and real scans, and between real and real."
-    size = len(sets.samples[0]) if sets.train is None else min(len(sets.samples[0]), len(sets.train[0]))
-    real, made, rng = sets.real, tuple(features[:size] for features in sets.samples), np.random.default_rng(seed)
-    within, across, other = (_squared_distances(a, b) for a, b in ((real[0], real[0]), (real[0], made[0]), (made[0], made[0])))
+    size = (
+        len(sets.samples[0])
+        if sets.train is None
+        else min(len(sets.samples[0]), len(sets.train[0]))
+    )
+    real, made, rng = (
+        sets.real,
+        tuple(features[:size] for features in sets.samples),
+        np.random.default_rng(seed),
+    )
+    within, across, other = (
+        _squared_distances(a, b)
+        for a, b in ((real[0], real[0]), (real[0], made[0]), (made[0], made[0]))
+    )
 
     def of_rows(first, second):
-        parts = within[np.ix_(first, first)], across[np.ix_(first, second)], other[np.ix_(second, second)]
+        parts = (
+            within[np.ix_(first, first)],
+            across[np.ix_(first, second)],
+            other[np.ix_(second, second)],
+        )
         return _compare((None, real[1][first]), (None, made[1][second]), parts)
+
     numbers = dict(zip(SET_MEASURES, of_rows(np.arange(len(real[0])), np.arange(size)).tolist()))
     intervals = half_sample_intervals(of_rows, (len(real[0]), size), seed=seed)
     ranges = {"precision": (0, 1), "recall": (0, 1)}
-    intervals = {name: None if intervals is None else np.clip(intervals[number], *ranges.get(name, (-np.inf, np.inf))).tolist() for number, name in enumerate(SET_MEASURES)}
+    intervals = {
+        name: None
+        if intervals is None
+        else np.clip(intervals[number], *ranges.get(name, (-np.inf, np.inf))).tolist()
+        for number, name in enumerate(SET_MEASURES)
+    }
     numbers["set_size"] = size
     if sets.train is None:
         return numbers, {}, intervals
-    subsets = [np.sort(rng.permutation(len(sets.train[0]))[:size]) for _ in range(5 if len(sets.train[0]) > size else 1)]
-    floors = np.mean([_compare(real, tuple(features[rows] for features in sets.train)) for rows in subsets], 0)
-    return numbers, {f"{name}_floor": float(floor) for name, floor in zip(SET_MEASURES, floors)}, intervals
+    subsets = [
+        np.sort(rng.permutation(len(sets.train[0]))[:size])
+        for _ in range(5 if len(sets.train[0]) > size else 1)
+    ]
+    floors = np.mean(
+        [_compare(real, tuple(features[rows] for features in sets.train)) for rows in subsets], 0
+    )
+    return (
+        numbers,
+        {f"{name}_floor": float(floor) for name, floor in zip(SET_MEASURES, floors)},
+        intervals,
+    )
 
 # %% ../../nbs/evaluation/04_samples.ipynb #c8cc6100
-def _memorisation(sets: SampleSets, all_train: np.ndarray, train_patients, seed: int) -> tuple: # (numbers, intervals, nearest training scan of each sample)
+def _memorisation(
+    sets: SampleSets, all_train: np.ndarray, train_patients, seed: int
+) -> tuple:  # (numbers, intervals, nearest training scan of each sample)
     "Nearest training scans of the samples, beside those of held-out scans."
-    nearest, of_real = (nearest_training(features[0], all_train, train_patients) for features in (sets.samples, sets.real))
-    to_train, to_real = (_squared_distances(sets.samples[0], features) for features in (sets.train[0], sets.real[0]))
+    nearest, of_real = (
+        nearest_training(features[0], all_train, train_patients)
+        for features in (sets.samples, sets.real)
+    )
+    to_train, to_real = (
+        _squared_distances(sets.samples[0], features) for features in (sets.train[0], sets.real[0])
+    )
 
     def share(samples, trained, held_out):
-        return nearer_to_train(to_train[np.ix_(samples, trained)], to_real[np.ix_(samples, held_out)], seed=seed)
+        return nearer_to_train(
+            to_train[np.ix_(samples, trained)], to_real[np.ix_(samples, held_out)], seed=seed
+        )
+
     sizes = tuple(len(each[0]) for each in (sets.samples, sets.train, sets.real))
     interval = half_sample_intervals(share, sizes, seed=seed)
-    return ({"nearest_ratio": float(nearest["distance"].median() / of_real["distance"].median()),
-             "copied": float((nearest["share"] < of_real["share"].min()).mean()), "copied_chance": 1 / (len(of_real) + 1),
-             "nearer_to_train": share(*map(np.arange, sizes))},
-            {"nearer_to_train": None if interval is None else np.clip(interval[0], 0, 1).tolist()}, nearest)
+    return (
+        {
+            "nearest_ratio": float(nearest["distance"].median() / of_real["distance"].median()),
+            "copied": float((nearest["share"] < of_real["share"].min()).mean()),
+            "copied_chance": 1 / (len(of_real) + 1),
+            "nearer_to_train": share(*map(np.arange, sizes)),
+        },
+        {"nearer_to_train": None if interval is None else np.clip(interval[0], 0, 1).tolist()},
+        nearest,
+    )
 
 # %% ../../nbs/evaluation/04_samples.ipynb #476ebf19
 def score_samples(
-    samples: np.ndarray, # (m, 40, 48, 40[, 1]), decoded from the prior
-    originals: np.ndarray, # (n, 40, 48, 40[, 1]), held-out scans
-    mask: np.ndarray, # (40, 48, 40), from `brain_mask`
-    patients: np.ndarray, # (n,), whose scans the originals are
-    train: np.ndarray | None = None, # (t, 40, 48, 40[, 1]); None: no floors, no memorisation
-    train_patients: np.ndarray | None = None, # (t,), whose scans these are; None: all different
+    samples: np.ndarray,  # (m, 40, 48, 40[, 1]), decoded from the prior
+    originals: np.ndarray,  # (n, 40, 48, 40[, 1]), held-out scans
+    mask: np.ndarray,  # (40, 48, 40), from `brain_mask`
+    patients: np.ndarray,  # (n,), whose scans the originals are
+    train: np.ndarray | None = None,  # (t, 40, 48, 40[, 1]); None: no floors, no memorisation
+    train_patients: np.ndarray | None = None,  # (t,), whose scans these are; None: all different
     seed: int = 0,
-) -> tuple: # (numbers, nearest training scans or None)
+) -> tuple:  # (numbers, nearest training scans or None)
     "The numbers of a set of samples, each beside its counterpart among real scans."
     window, one_each = soft_window(mask), first_scans(patients)
-    weights, of_patients = bootstrap_weights(np.arange(len(samples)), seed=seed + 1), bootstrap_weights(patients, seed=seed)
-    sharpness, sharpness_interval = bootstrap_ratio(bootstrap_power(samples, window, weights), bootstrap_power(originals, window, of_patients))
-    drawn, real = bootstrap_diversity(samples, weights, seed=seed), bootstrap_diversity(originals, of_patients, patients, seed)
+    weights, of_patients = (
+        bootstrap_weights(np.arange(len(samples)), seed=seed + 1),
+        bootstrap_weights(patients, seed=seed),
+    )
+    sharpness, sharpness_interval = bootstrap_ratio(
+        bootstrap_power(samples, window, weights), bootstrap_power(originals, window, of_patients)
+    )
+    drawn, real = (
+        bootstrap_diversity(samples, weights, seed=seed),
+        bootstrap_diversity(originals, of_patients, patients, seed),
+    )
     diverse, diverse_interval = bootstrap_ratio(drawn, real)
     details, scales = detail_features(originals[one_each], window)
-    features = lambda volumes: (detail_features(volumes, window, scales)[0], region_features(volumes, window))
+    features = lambda volumes: (
+        detail_features(volumes, window, scales)[0],
+        region_features(volumes, window),
+    )
     all_train = None if train is None else features(train)
     singles = slice(None) if train_patients is None else first_scans(train_patients)
-    sets = SampleSets((details, region_features(originals[one_each], window)), features(samples), train if train is None else tuple(each[singles] for each in all_train))
+    sets = SampleSets(
+        (details, region_features(originals[one_each], window)),
+        features(samples),
+        train if train is None else tuple(each[singles] for each in all_train),
+    )
     distances, floors, intervals = set_scores(sets, seed)
-    remembered, remembered_interval, nearest = ({}, {}, None) if train is None else _memorisation(sets, all_train[0], train_patients, seed)
-    numbers = {"sharpness_ratio": sharpness, "artefact": artefact(originals, samples, window), "diversity": diverse, "diversity_samples": float(drawn.value),
-               "diversity_real": float(real.value), **distances, **floors, **remembered}
-    return numbers | {"intervals": {"sharpness_ratio": sharpness_interval, "diversity": diverse_interval, **intervals, **remembered_interval}}, nearest
+    remembered, remembered_interval, nearest = (
+        ({}, {}, None) if train is None else _memorisation(sets, all_train[0], train_patients, seed)
+    )
+    numbers = {
+        "sharpness_ratio": sharpness,
+        "artefact": artefact(originals, samples, window),
+        "diversity": diverse,
+        "diversity_samples": float(drawn.value),
+        "diversity_real": float(real.value),
+        **distances,
+        **floors,
+        **remembered,
+    }
+    return numbers | {
+        "intervals": {
+            "sharpness_ratio": sharpness_interval,
+            "diversity": diverse_interval,
+            **intervals,
+            **remembered_interval,
+        }
+    }, nearest

@@ -29,16 +29,40 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.covariance import LedoitWolf, ledoit_wolf
 
 from ..cohort import ACQUISITION, TABLE1, split_patients
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko, read_json, write_json, write_tsv
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    DIAGNOSIS_COLORS,
+    DIAGNOSIS_LABELS,
+    MsvaeError,
+    merge_leuko,
+    read_json,
+    write_json,
+    write_tsv,
+)
 from ..figures import mosaic, plane_images, save_figure
 from ..evaluation.evaluate import fit_pca
 from ..space import AFFINE, SHAPE
 
 # %% ../../nbs/latent/06_classify.ipynb #f8f93b9a
-_PROTOCOL_COLUMNS = ("MagneticFieldStrength", "RepetitionTime", "EchoTime", "InversionTime", "PixelBandwidth", "Manufacturer")
-_PROTOCOLS = pd.DataFrame([(3.0, 8.0, 0.331, 2.4, 506.0, "Siemens"), (3.0, 4.8, 0.296, 1.65, 1210.0, "Philips"), (3.0, 5.0, 0.475, 1.81, 651.0, "Siemens"),
-                           (1.5, 9.0, 0.100, 2.5, 220.0, "GE"), (3.0, 9.0, 0.225, 2.36, 310.0, "GE"), (3.0, 11.0, 0.068, 2.8, 130.0, "Philips")],
-                          columns=_PROTOCOL_COLUMNS)
+_PROTOCOL_COLUMNS = (
+    "MagneticFieldStrength",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "PixelBandwidth",
+    "Manufacturer",
+)
+_PROTOCOLS = pd.DataFrame(
+    [
+        (3.0, 8.0, 0.331, 2.4, 506.0, "Siemens"),
+        (3.0, 4.8, 0.296, 1.65, 1210.0, "Philips"),
+        (3.0, 5.0, 0.475, 1.81, 651.0, "Siemens"),
+        (1.5, 9.0, 0.100, 2.5, 220.0, "GE"),
+        (3.0, 9.0, 0.225, 2.36, 310.0, "GE"),
+        (3.0, 11.0, 0.068, 2.8, 130.0, "Philips"),
+    ],
+    columns=_PROTOCOL_COLUMNS,
+)
 
 
 def _surrogate_scans(scale: float, bias: float, rng: np.random.Generator) -> pd.DataFrame:
@@ -46,30 +70,47 @@ def _surrogate_scans(scale: float, bias: float, rng: np.random.Generator) -> pd.
     rows = []
     for diagnosis, facts in TABLE1.iterrows():
         for _ in range(max(3, round(facts.patients * scale))):
-            name, age, sex = f"sub-{len(rows):05d}", np.clip(rng.normal(facts.age_mean, facts.age_sd), 5, 97), rng.choice(["F", "M"])
+            name, age, sex = (
+                f"sub-{len(rows):05d}",
+                np.clip(rng.normal(facts.age_mean, facts.age_sd), 5, 97),
+                rng.choice(["F", "M"]),
+            )
             shift = bias / 2 if diagnosis == "ms" else -bias / 2
             weights = np.repeat([0.5 + shift, 0.5 - shift], 3) / 3
             home = rng.choice(6, p=weights)
             for session in range(1 + rng.poisson(facts.scans / facts.patients - 1)):
                 protocol = home if rng.random() < 0.7 else rng.choice(6, p=weights)
-                rows.append((name, f"ses-{session + 1:02d}", diagnosis, round(age + session, 1), sex, protocol))
-    return pd.DataFrame(rows, columns=["participant_id", "session_id", "diagnosis", "age", "sex", "protocol"])
+                rows.append(
+                    (
+                        name,
+                        f"ses-{session + 1:02d}",
+                        diagnosis,
+                        round(age + session, 1),
+                        sex,
+                        protocol,
+                    )
+                )
+    return pd.DataFrame(
+        rows, columns=["participant_id", "session_id", "diagnosis", "age", "sex", "protocol"]
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #325a9aea
 def surrogate_latents(
-    scale: float = 0.2, # share of table 1's patients; at least three per class
-    latent_dim: int = 32, # k
-    disease: float = 1.0, # size of the disease's effect on the latents; 0: none
-    acquisition: float = 1.0, # size of the protocol's effect on the latents; 0: none
-    ageing: float = 1.0, # size of the effect of age; 0: none
-    bias: float = 0.6, # how much the protocols differ between MS and the others, 0 (not at all) to 1 (nothing in common)
-    test: float = 0.1, # share of patients held out
+    scale: float = 0.2,  # share of table 1's patients; at least three per class
+    latent_dim: int = 32,  # k
+    disease: float = 1.0,  # size of the disease's effect on the latents; 0: none
+    acquisition: float = 1.0,  # size of the protocol's effect on the latents; 0: none
+    ageing: float = 1.0,  # size of the effect of age; 0: none
+    bias: float = 0.6,  # how much the protocols differ between MS and the others, 0 (not at all) to 1 (nothing in common)
+    test: float = 0.1,  # share of patients held out
     seed: int = 0,
-) -> pd.DataFrame: # one row per scan: cohort columns, split, z_0 ... z_{k-1}
+) -> pd.DataFrame:  # one row per scan: cohort columns, split, z_0 ... z_{k-1}
     "Latents as a sum of known effects, for trying out methods. No scans, no patients."
     rng = np.random.default_rng(seed)
     table = _surrogate_scans(scale, bias, rng)
-    directions = rng.normal(size=(3 + 5, latent_dim)) * (rng.random((3 + 5, latent_dim)) < max(0.15, 3 / latent_dim))
+    directions = rng.normal(size=(3 + 5, latent_dim)) * (
+        rng.random((3 + 5, latent_dim)) < max(0.15, 3 / latent_dim)
+    )
     directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
     numbers = _PROTOCOLS.drop(columns="Manufacturer")
     protocols = ((numbers - numbers.mean()) / numbers.std()).to_numpy()[table.protocol]
@@ -77,37 +118,55 @@ def surrogate_latents(
     severity = np.exp(0.3 * rng.normal(size=len(patient)))[code]
     ms = 2.5 * (table.diagnosis == "ms") * severity
     leuko = table.diagnosis.map({"leuko1": 1.0, "leuko2": 1.8, "leuko3": 2.6}).fillna(0) * severity
-    effects = np.column_stack([disease * ms, disease * leuko, ageing * (table.age - 50) / 25, acquisition * protocols])
-    z = effects @ directions + 0.6 * rng.normal(size=(len(patient), latent_dim))[code] + 0.6 * rng.normal(size=(len(table), latent_dim))
-    scans = pd.concat([table.drop(columns="protocol"), _PROTOCOLS.iloc[table.protocol].reset_index(drop=True)], axis=1)
+    effects = np.column_stack(
+        [disease * ms, disease * leuko, ageing * (table.age - 50) / 25, acquisition * protocols]
+    )
+    z = (
+        effects @ directions
+        + 0.6 * rng.normal(size=(len(patient), latent_dim))[code]
+        + 0.6 * rng.normal(size=(len(table), latent_dim))
+    )
+    scans = pd.concat(
+        [table.drop(columns="protocol"), _PROTOCOLS.iloc[table.protocol].reset_index(drop=True)],
+        axis=1,
+    )
     scans["split"] = split_patients(scans, test=test, validation=0, seed=seed)
-    return pd.concat([scans, pd.DataFrame(z.astype(np.float32), columns=[f"z_{i}" for i in range(latent_dim)])], axis=1)
+    return pd.concat(
+        [scans, pd.DataFrame(z.astype(np.float32), columns=[f"z_{i}" for i in range(latent_dim)])],
+        axis=1,
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #f3d3847d
 def latent_matrix(
-    table: pd.DataFrame, # with columns z_0 ... z_{k-1}
-) -> np.ndarray: # (n, k), float64
+    table: pd.DataFrame,  # with columns z_0 ... z_{k-1}
+) -> np.ndarray:  # (n, k), float64
     "The latents of a table, in order. `MsvaeError` where there are none, or some are not numbers."
     columns = [f"z_{i}" for i in range(sum(str(name).startswith("z_") for name in table))]
     missing = [name for name in columns if name not in table]
     if missing or not columns:
-        raise MsvaeError(f"the table has no latent column {missing[0] if missing else 'z_0'}: run msvae encode")
+        raise MsvaeError(
+            f"the table has no latent column {missing[0] if missing else 'z_0'}: run msvae encode"
+        )
     matrix = table[columns].to_numpy(np.float64)
     if not np.isfinite(matrix).all():
-        raise MsvaeError(f"{int((~np.isfinite(matrix)).any(1).sum())} of {len(matrix)} scans have latents that are not finite: the training diverged")
+        raise MsvaeError(
+            f"{int((~np.isfinite(matrix)).any(1).sum())} of {len(matrix)} scans have latents that are not finite: the training diverged"
+        )
     return matrix
 
 # %% ../../nbs/latent/06_classify.ipynb #1e159668
 def _within_covariance(residuals, shrinkage):
     "Correlation of standardised residuals (k, k), their spread (k,), infinite for dimensions that never move, and the shrinkage used."
-    spread = np.sqrt((residuals ** 2).mean(0))
+    spread = np.sqrt((residuals**2).mean(0))
     live = spread > 1e-6 * spread.max()
     standard, correlation = residuals[:, live] / spread[live], np.eye(len(spread))
     if shrinkage == "auto":
         estimate, amount = ledoit_wolf(standard, assume_centered=True)
     else:
         amount = shrinkage or 0.0
-        estimate = (1 - amount) * standard.T @ standard / len(standard) + amount * np.eye(live.sum())
+        estimate = (1 - amount) * standard.T @ standard / len(standard) + amount * np.eye(
+            live.sum()
+        )
     correlation[np.ix_(live, live)] = estimate
     return correlation, np.where(live, spread, np.inf), float(amount)
 
@@ -117,27 +176,39 @@ class LatentLDA(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        shrinkage: str | float | None = "auto", # 'auto' (Ledoit-Wolf), a share in [0, 1], or None: as estimated
-        priors: str = "empirical", # 'empirical': as common as in training; 'uniform': all classes the same
+        shrinkage: str
+        | float
+        | None = "auto",  # 'auto' (Ledoit-Wolf), a share in [0, 1], or None: as estimated
+        priors: str = "empirical",  # 'empirical': as common as in training; 'uniform': all classes the same
     ):
         self.shrinkage = shrinkage
         self.priors = priors
 
     def fit(
         self,
-        X: np.ndarray, # (n, k) latents of the training scans
-        y: np.ndarray, # (n,) their classes
-        sample_weight: np.ndarray | None = None, # (n,), positive
+        X: np.ndarray,  # (n, k) latents of the training scans
+        y: np.ndarray,  # (n,) their classes
+        sample_weight: np.ndarray | None = None,  # (n,), positive
     ) -> "LatentLDA":
         "Estimate class means, the covariance within classes, and the discriminant axes."
         X, y = np.asarray(X, float), np.asarray(y)
-        weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float) * len(X) / np.sum(sample_weight)
+        weight = (
+            np.ones(len(X))
+            if sample_weight is None
+            else np.asarray(sample_weight, float) * len(X) / np.sum(sample_weight)
+        )
         self.classes_, code = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2 or len(X) <= len(self.classes_):
-            raise MsvaeError(f"{len(X)} training scans of {len(self.classes_)} class: a discriminant needs at least two classes and more scans than classes")
+            raise MsvaeError(
+                f"{len(X)} training scans of {len(self.classes_)} class: a discriminant needs at least two classes and more scans than classes"
+            )
         membership = np.eye(len(self.classes_))[code] * weight[:, None]
         self.means_ = membership.T @ X / membership.sum(0)[:, None]
-        self.priors_ = membership.mean(0) if self.priors == "empirical" else np.full(len(self.classes_), 1 / len(self.classes_))
+        self.priors_ = (
+            membership.mean(0)
+            if self.priors == "empirical"
+            else np.full(len(self.classes_), 1 / len(self.classes_))
+        )
         residuals = (X - self.means_[code]) * np.sqrt(weight)[:, None]
         self._set_axes(*_within_covariance(residuals, self.shrinkage))
         return self
@@ -150,8 +221,10 @@ def _set_axes(self, correlation, spread, shrinkage):
     whiten = vectors[:, keep] / np.sqrt(values[keep]) / spread[:, None]
     self.shrinkage_ = shrinkage
     self.xbar_ = self.priors_ @ self.means_
-    _, size, axes = np.linalg.svd(np.sqrt(self.priors_)[:, None] * ((self.means_ - self.xbar_) @ whiten), full_matrices=False)
-    rank = max(1, int((size[:len(self.classes_) - 1] > 1e-9 * size[0]).sum()))
+    _, size, axes = np.linalg.svd(
+        np.sqrt(self.priors_)[:, None] * ((self.means_ - self.xbar_) @ whiten), full_matrices=False
+    )
+    rank = max(1, int((size[: len(self.classes_) - 1] > 1e-9 * size[0]).sum()))
     scalings = whiten @ axes[:rank].T
     centres = (self.means_ - self.xbar_) @ scalings
     sign = np.sign(centres[np.abs(centres).argmax(0), np.arange(rank)])
@@ -181,69 +254,97 @@ def _predict(self, X):
     return self.classes_[self.predict_log_proba(X).argmax(1)]
 
 
-LatentLDA._set_axes, LatentLDA.transform, LatentLDA.predict_log_proba = _set_axes, _transform, _predict_log_proba
+LatentLDA._set_axes, LatentLDA.transform, LatentLDA.predict_log_proba = (
+    _set_axes,
+    _transform,
+    _predict_log_proba,
+)
 LatentLDA.predict_proba, LatentLDA.predict = _predict_proba, _predict
 
 # %% ../../nbs/latent/06_classify.ipynb #996f9580
 def classification_table(
-    confusion: np.ndarray, # (classes, classes) scans; rows are the true class, columns the predicted
-    labels: tuple = DIAGNOSES, # of the classes
-) -> pd.DataFrame: # per class FP, FN, TP, TN (scans), precision, recall (NaN where there is nothing to divide by)
+    confusion: np.ndarray,  # (classes, classes) scans; rows are the true class, columns the predicted
+    labels: tuple = DIAGNOSES,  # of the classes
+) -> (
+    pd.DataFrame
+):  # per class FP, FN, TP, TN (scans), precision, recall (NaN where there is nothing to divide by)
     "Both halves of table 2 from a confusion matrix."
     confusion = np.asarray(confusion)
     hit, actual, named = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = {"precision": hit / named, "recall": hit / actual}
-    counts = {"FP": named - hit, "FN": actual - hit, "TP": hit, "TN": confusion.sum() - actual - named + hit}
+    counts = {
+        "FP": named - hit,
+        "FN": actual - hit,
+        "TP": hit,
+        "TN": confusion.sum() - actual - named + hit,
+    }
     return pd.DataFrame({**counts, **rates}, index=pd.Index(labels, name="diagnosis"))
 
 # %% ../../nbs/latent/06_classify.ipynb #9bf88b4f
 PAPER_TABLE2 = pd.DataFrame(
-    {"FP": [45, 24, 29, 3, 13], "FN": [48, 35, 18, 3, 10], "TP": [138, 285, 22, 1, 12], "TN": [341, 228, 503, 565, 537],
-     "precision": [0.75, 0.92, 0.43, 0.25, 0.48], "recall": [0.74, 0.89, 0.55, 0.25, 0.55]}, index=pd.Index(DIAGNOSES, name="diagnosis"))
+    {
+        "FP": [45, 24, 29, 3, 13],
+        "FN": [48, 35, 18, 3, 10],
+        "TP": [138, 285, 22, 1, 12],
+        "TN": [341, 228, 503, 565, 537],
+        "precision": [0.75, 0.92, 0.43, 0.25, 0.48],
+        "recall": [0.74, 0.89, 0.55, 0.25, 0.55],
+    },
+    index=pd.Index(DIAGNOSES, name="diagnosis"),
+)
 
 # %% ../../nbs/latent/06_classify.ipynb #548bfee5
 def patient_counts(
-    truth: np.ndarray, # (n,) class of each scan; the same for all scans of a patient
-    predicted: np.ndarray, # (n,) class named by the model
-    participants: np.ndarray, # (n,) patient of each scan
+    truth: np.ndarray,  # (n,) class of each scan; the same for all scans of a patient
+    predicted: np.ndarray,  # (n,) class named by the model
+    participants: np.ndarray,  # (n,) patient of each scan
     labels: tuple = DIAGNOSES,
-) -> tuple: # (class of each patient as position in labels (p,), scans by predicted class (p, classes))
+) -> (
+    tuple
+):  # (class of each patient as position in labels (p,), scans by predicted class (p, classes))
     "What was predicted for each patient's scans."
     position = {label: i for i, label in enumerate(labels)}
-    _, first, code = np.unique(np.asarray(participants, str), return_index=True, return_inverse=True)
+    _, first, code = np.unique(
+        np.asarray(participants, str), return_index=True, return_inverse=True
+    )
     counts = np.zeros((len(first), len(labels)))
     np.add.at(counts, (code, [position[label] for label in predicted]), 1)
     return np.array([position[label] for label in np.asarray(truth)[first]]), counts
 
 
 def bootstrap_confusions(
-    classes: np.ndarray, # (p,) class of each patient, from `patient_counts`
-    counts: np.ndarray, # (p, classes)
+    classes: np.ndarray,  # (p,) class of each patient, from `patient_counts`
+    counts: np.ndarray,  # (p, classes)
     draws: int = 2000,
     seed: int = 0,
-) -> np.ndarray: # (draws, classes, classes)
+) -> np.ndarray:  # (draws, classes, classes)
     "Confusion matrices of cohorts redrawn by patient, inside each class."
     rng = np.random.default_rng(seed)
     result = np.zeros((draws, counts.shape[1], counts.shape[1]))
     for label in np.unique(classes):
         rows = counts[classes == label]
-        result[:, label] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=draws) @ rows
+        result[:, label] = (
+            rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=draws) @ rows
+        )
     return result
 
 # %% ../../nbs/latent/06_classify.ipynb #56d91596
 def _wilson(rate: float, number: int) -> list:
     "Wilson's 95 % interval of a proportion."
-    z2 = 1.96 ** 2
-    centre, half = (rate + z2 / (2 * number)) / (1 + z2 / number), 1.96 / (1 + z2 / number) * np.sqrt(rate * (1 - rate) / number + z2 / (4 * number ** 2))
+    z2 = 1.96**2
+    centre, half = (
+        (rate + z2 / (2 * number)) / (1 + z2 / number),
+        1.96 / (1 + z2 / number) * np.sqrt(rate * (1 - rate) / number + z2 / (4 * number**2)),
+    )
     return [float(max(0.0, centre - half)), float(min(1.0, centre + half))]
 
 
 def rate_interval(
-    rate: float, # as measured
-    draws: np.ndarray, # the same rate in bootstrap samples; NaN where it could not be formed
-    patients: int, # how many it rests on
-) -> list | None: # [low, high], or None where nothing can be said
+    rate: float,  # as measured
+    draws: np.ndarray,  # the same rate in bootstrap samples; NaN where it could not be formed
+    patients: int,  # how many it rests on
+) -> list | None:  # [low, high], or None where nothing can be said
     "A 95 % interval: percentiles of the bootstrap, or Wilson's where all draws agree."
     if patients < 2 or not np.isfinite(rate):
         return None
@@ -257,12 +358,14 @@ def _rate(value) -> float | None:
 
 
 def score(
-    truth: np.ndarray, # (n,) class of each test scan
-    predicted: np.ndarray, # (n,)
-    participants: np.ndarray, # (n,)
+    truth: np.ndarray,  # (n,) class of each test scan
+    predicted: np.ndarray,  # (n,)
+    participants: np.ndarray,  # (n,)
     labels: tuple = DIAGNOSES,
     seed: int = 0,
-) -> dict: # labels, confusion, per_class, balanced_accuracy, ..._interval, ..._chance, ..._permutation
+) -> (
+    dict
+):  # labels, confusion, per_class, balanced_accuracy, ..._interval, ..._chance, ..._permutation
     "A prediction in numbers, with 95 % intervals by patient and with chance beside them."
     classes, counts = patient_counts(truth, predicted, participants, labels)
     present = np.unique(classes)
@@ -275,23 +378,38 @@ def score(
     for i, (label, row) in enumerate(table.iterrows()):
         patients, named = int((classes == i).sum()), int((counts[:, i] > 0).sum())
         per_class[label] = {
-            "n_scans": int(confusion[i].sum()), "n_patients": patients, **{name: int(row[name]) for name in ("FP", "FN", "TP", "TN")},
-            "precision": _rate(row.precision), "precision_interval": rate_interval(row.precision, precision[:, i], named),
-            "precision_chance": float(confusion[i].sum() / total), "recall": _rate(row.recall),
-            "recall_interval": rate_interval(row.recall, recall[:, i], patients), "recall_chance": float(confusion[:, i].sum() / total)}
+            "n_scans": int(confusion[i].sum()),
+            "n_patients": patients,
+            **{name: int(row[name]) for name in ("FP", "FN", "TP", "TN")},
+            "precision": _rate(row.precision),
+            "precision_interval": rate_interval(row.precision, precision[:, i], named),
+            "precision_chance": float(confusion[i].sum() / total),
+            "recall": _rate(row.recall),
+            "recall_interval": rate_interval(row.recall, recall[:, i], patients),
+            "recall_chance": float(confusion[:, i].sum() / total),
+        }
     balanced = float(table.recall.iloc[present].mean())
-    return {"labels": list(labels), "confusion": confusion.astype(int).tolist(), "per_class": per_class, "balanced_accuracy": balanced,
-            "balanced_accuracy_interval": rate_interval(balanced, recall[:, present].mean(1), int(np.bincount(classes).max())),
-            "balanced_accuracy_chance": 1 / len(present), "permutation": permuted_accuracy(classes, counts, seed=seed),
-            "accuracy": float(np.trace(confusion) / total), "majority_accuracy": float(confusion.sum(1).max() / total)}
+    return {
+        "labels": list(labels),
+        "confusion": confusion.astype(int).tolist(),
+        "per_class": per_class,
+        "balanced_accuracy": balanced,
+        "balanced_accuracy_interval": rate_interval(
+            balanced, recall[:, present].mean(1), int(np.bincount(classes).max())
+        ),
+        "balanced_accuracy_chance": 1 / len(present),
+        "permutation": permuted_accuracy(classes, counts, seed=seed),
+        "accuracy": float(np.trace(confusion) / total),
+        "majority_accuracy": float(confusion.sum(1).max() / total),
+    }
 
 # %% ../../nbs/latent/06_classify.ipynb #a6a2cad8
 def permuted_accuracy(
-    classes: np.ndarray, # (p,) class of each patient, from `patient_counts`
-    counts: np.ndarray, # (p, classes)
+    classes: np.ndarray,  # (p,) class of each patient, from `patient_counts`
+    counts: np.ndarray,  # (p, classes)
     permutations: int = 1000,
     seed: int = 0,
-) -> dict: # mean, high (95th percentile) and p_value of the balanced accuracy
+) -> dict:  # mean, high (95th percentile) and p_value of the balanced accuracy
     "The balanced accuracy when diagnoses are shuffled among patients."
     rng = np.random.default_rng(seed)
     present = np.unique(classes)
@@ -302,19 +420,25 @@ def permuted_accuracy(
         return np.mean(confusion[np.arange(len(present)), present] / confusion.sum(1))
 
     null = np.array([balanced(rng.permutation(classes)) for _ in range(permutations)])
-    return {"mean": float(null.mean()), "high": float(np.percentile(null, 95)),
-            "p_value": float((1 + (null >= balanced(classes) - 1e-12).sum()) / (1 + permutations)), "permutations": permutations}
+    return {
+        "mean": float(null.mean()),
+        "high": float(np.percentile(null, 95)),
+        "p_value": float((1 + (null >= balanced(classes) - 1e-12).sum()) / (1 + permutations)),
+        "permutations": permutations,
+    }
 
 # %% ../../nbs/latent/06_classify.ipynb #237bf7f8
-def _ventricle_box() -> np.ndarray: # bool, the prepared grid
+def _ventricle_box() -> np.ndarray:  # bool, the prepared grid
     "Where the lateral ventricles lie in MNI space, without the cleft between the hemispheres."
-    x, y, z = (AFFINE[:3, :3] @ np.indices(SHAPE).reshape(3, -1) + AFFINE[:3, 3:]).reshape(3, *SHAPE)
+    x, y, z = (AFFINE[:3, :3] @ np.indices(SHAPE).reshape(3, -1) + AFFINE[:3, 3:]).reshape(
+        3, *SHAPE
+    )
     return (np.abs(x) > 3) & (np.abs(x) < 32) & (y > -50) & (y < 36) & (z > -4) & (z < 36)
 
 
 def ventricle_ml(
-    volumes: np.ndarray, # (n, 40, 48, 40) or (n, 40, 48, 40, 1), prepared FLAIR in [0, 1]
-) -> np.ndarray: # (n,) millilitres in MNI space
+    volumes: np.ndarray,  # (n, 40, 48, 40) or (n, 40, 48, 40, 1), prepared FLAIR in [0, 1]
+) -> np.ndarray:  # (n,) millilitres in MNI space
     "Fluid in the region of the lateral ventricles."
     box, millilitres = _ventricle_box(), abs(np.linalg.det(AFFINE[:3, :3])) / 1000
     inside = np.stack([np.asarray(volume, np.float32).reshape(SHAPE)[box] for volume in volumes])
@@ -323,50 +447,85 @@ def ventricle_ml(
     return np.where(fluid > 0.3, fluid, 0).sum(1) * millilitres
 
 # %% ../../nbs/latent/06_classify.ipynb #6a44b96c
-def _opponent(train: pd.DataFrame, test: pd.DataFrame, features: np.ndarray, seed: int, shrinkage=None) -> dict:
+def _opponent(
+    train: pd.DataFrame, test: pd.DataFrame, features: np.ndarray, seed: int, shrinkage=None
+) -> dict:
     "LDA on other features than latents, in the same split; `features` has a row for each row of train and of test, one after the other."
-    fit, asked = np.isfinite(features[:len(train)]).all(1), np.isfinite(features[len(train):]).all(1)
+    fit, asked = (
+        np.isfinite(features[: len(train)]).all(1),
+        np.isfinite(features[len(train) :]).all(1),
+    )
     known, held_out = train[fit], test[asked]
-    if known.diagnosis.nunique() < 2 or not len(held_out) or not np.ptp(features[:len(train)][fit], axis=0).any():
+    if (
+        known.diagnosis.nunique() < 2
+        or not len(held_out)
+        or not np.ptp(features[: len(train)][fit], axis=0).any()
+    ):
         return {"balanced_accuracy": None, "reason": "not known for enough scans"}
-    model = LatentLDA(shrinkage).fit(features[:len(train)][fit], known.diagnosis)
-    result = score(held_out.diagnosis, model.predict(features[len(train):][asked]), held_out.participant_id, seed=seed)
+    model = LatentLDA(shrinkage).fit(features[: len(train)][fit], known.diagnosis)
+    result = score(
+        held_out.diagnosis,
+        model.predict(features[len(train) :][asked]),
+        held_out.participant_id,
+        seed=seed,
+    )
     kept = ("balanced_accuracy", "balanced_accuracy_interval", "balanced_accuracy_chance")
-    return {name: result[name] for name in kept} | {"n_test_scans": len(held_out), "recall": {label: row["recall"] for label, row in result["per_class"].items()}}
+    return {name: result[name] for name in kept} | {
+        "n_test_scans": len(held_out),
+        "recall": {label: row["recall"] for label, row in result["per_class"].items()},
+    }
 
 
 def opponents(
-    train: pd.DataFrame, # training scans: participant_id, diagnosis, age, z_0 ... z_{k-1}
-    test: pd.DataFrame, # test scans
-    volumes: tuple | None = None, # (training volumes, test volumes), in the order of the tables; None: not at hand
+    train: pd.DataFrame,  # training scans: participant_id, diagnosis, age, z_0 ... z_{k-1}
+    test: pd.DataFrame,  # test scans
+    volumes: tuple
+    | None = None,  # (training volumes, test volumes), in the order of the tables; None: not at hand
     seed: int = 0,
-    mirrored: bool = False, # fit the PCA to mirror images as well, as the model was
-) -> dict: # age_only, and with volumes age_and_ventricles and pca_voxels
+    mirrored: bool = False,  # fit the PCA to mirror images as well, as the model was
+) -> dict:  # age_only, and with volumes age_and_ventricles and pca_voxels
     "What LDA reaches in the same split without the latents."
     both = pd.concat([train, test])
-    age = pd.to_numeric(both["age"], errors="coerce").to_numpy(float)[:, None] if "age" in both else np.full((len(both), 1), np.nan)
+    age = (
+        pd.to_numeric(both["age"], errors="coerce").to_numpy(float)[:, None]
+        if "age" in both
+        else np.full((len(both), 1), np.nan)
+    )
     result = {"age_only": _opponent(train, test, age, seed)}
     if volumes is not None:
         size = np.log(np.concatenate([ventricle_ml(part) for part in volumes]) + 1)[:, None]
         blind = np.hstack([age, size]) if np.isfinite(age).any() else size
         result["age_and_ventricles"] = _opponent(train, test, blind, seed)
         pca = fit_pca(volumes[0], latent_matrix(train).shape[1], seed, mirrored)
-        codes = np.concatenate([(np.asarray(part, np.float32).reshape(len(part), *SHAPE) - pca.mean)[:, pca.varying] @ pca.components.T for part in volumes])
+        codes = np.concatenate(
+            [
+                (np.asarray(part, np.float32).reshape(len(part), *SHAPE) - pca.mean)[:, pca.varying]
+                @ pca.components.T
+                for part in volumes
+            ]
+        )
         result["pca_voxels"] = _opponent(train, test, codes.astype(float), seed, "auto") | {
-            "components": len(pca.components), "train_scans": pca.train_scans, "mirrored": mirrored}
+            "components": len(pca.components),
+            "train_scans": pca.train_scans,
+            "mirrored": mirrored,
+        }
     return result
 
 # %% ../../nbs/latent/06_classify.ipynb #2866139e
-def _patient_weight(participants) -> np.ndarray: # (n,), one over the number of scans of the patient
+def _patient_weight(
+    participants,
+) -> np.ndarray:  # (n,), one over the number of scans of the patient
     "Each patient counts one."
-    _, code, count = np.unique(np.asarray(participants, str), return_inverse=True, return_counts=True)
+    _, code, count = np.unique(
+        np.asarray(participants, str), return_inverse=True, return_counts=True
+    )
     return 1 / count[code]
 
 
 def tempered(
-    log_proba: np.ndarray, # (n, classes)
-    temperature: float, # 1: as they are; above: less sure
-) -> np.ndarray: # (n, classes), rows sum to one
+    log_proba: np.ndarray,  # (n, classes)
+    temperature: float,  # 1: as they are; above: less sure
+) -> np.ndarray:  # (n, classes), rows sum to one
     "Probabilities after temperature scaling."
     score = log_proba / temperature
     return np.exp(score - np.logaddexp.reduce(score, axis=1, keepdims=True))
@@ -379,110 +538,187 @@ def _log_loss(log_proba, position, weight, temperature=1.0) -> float:
 
 
 def fit_temperature(
-    log_proba: np.ndarray, # (n, classes) of scans the classifier was not fitted on
-    position: np.ndarray, # (n,) column of the true class
-    weight: np.ndarray, # (n,)
-) -> float: # between 0.2 and 10
+    log_proba: np.ndarray,  # (n, classes) of scans the classifier was not fitted on
+    position: np.ndarray,  # (n,) column of the true class
+    weight: np.ndarray,  # (n,)
+) -> float:  # between 0.2 and 10
     "The temperature of least log loss."
-    found = minimize_scalar(lambda log: _log_loss(log_proba, position, weight, np.exp(log)), bounds=(np.log(0.2), np.log(10)), method="bounded")
+    found = minimize_scalar(
+        lambda log: _log_loss(log_proba, position, weight, np.exp(log)),
+        bounds=(np.log(0.2), np.log(10)),
+        method="bounded",
+    )
     return float(np.exp(found.x))
 
 # %% ../../nbs/latent/06_classify.ipynb #abf8ba82
 def reliability(
-    proba: np.ndarray, # (n, classes)
-    position: np.ndarray, # (n,) column of the true class; -1 where the class is not among the columns
-    weight: np.ndarray, # (n,)
-    bins: int = 10, # of equal width, from 0 to 1
+    proba: np.ndarray,  # (n, classes)
+    position: np.ndarray,  # (n,) column of the true class; -1 where the class is not among the columns
+    weight: np.ndarray,  # (n,)
+    bins: int = 10,  # of equal width, from 0 to 1
     seed: int = 0,
-) -> dict: # ece, ece_if_calibrated, and per bin: confidence, accuracy, share
+) -> dict:  # ece, ece_if_calibrated, and per bin: confidence, accuracy, share
     "How sure against how often right."
     confidence, right = proba.max(1), proba.argmax(1) == position
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    share, sure, true = (np.bincount(place, weights=weight * value, minlength=bins) for value in (1.0, confidence, right))
+    share, sure, true = (
+        np.bincount(place, weights=weight * value, minlength=bins)
+        for value in (1.0, confidence, right)
+    )
     total = np.maximum(share, 1e-12)
     rng = np.random.default_rng(seed)
     drawn = rng.random((200, len(proba))) < confidence
-    ideal = [np.abs(sure - np.bincount(place, weights=weight * luck, minlength=bins)).sum() / weight.sum() for luck in drawn]
+    ideal = [
+        np.abs(sure - np.bincount(place, weights=weight * luck, minlength=bins)).sum()
+        / weight.sum()
+        for luck in drawn
+    ]
     used = share > 0
-    return {"ece": float(np.abs(sure - true).sum() / weight.sum()), "ece_if_calibrated": float(np.mean(ideal)), "confidence": (sure / total)[used].tolist(),
-            "accuracy": (true / total)[used].tolist(), "share": (share / weight.sum())[used].tolist(), "scans": np.bincount(place, minlength=bins)[used].tolist()}
+    return {
+        "ece": float(np.abs(sure - true).sum() / weight.sum()),
+        "ece_if_calibrated": float(np.mean(ideal)),
+        "confidence": (sure / total)[used].tolist(),
+        "accuracy": (true / total)[used].tolist(),
+        "share": (share / weight.sum())[used].tolist(),
+        "scans": np.bincount(place, minlength=bins)[used].tolist(),
+    }
 
 # %% ../../nbs/latent/06_classify.ipynb #4d2f89e5
 def _crossed_loss(log_proba, position, participants, folds: int = 5, seed: int = 0) -> float:
     "Log loss at temperatures that were fitted on other patients."
     patients = np.unique(np.asarray(participants, str))
-    fold = pd.Series(np.random.default_rng(seed).permutation(len(patients)) % folds, index=patients)[np.asarray(participants, str)].to_numpy()
+    fold = pd.Series(
+        np.random.default_rng(seed).permutation(len(patients)) % folds, index=patients
+    )[np.asarray(participants, str)].to_numpy()
     weight, losses = _patient_weight(participants), np.zeros(len(position))
     for number in range(folds):
         here = fold == number
         temperature = fit_temperature(log_proba[~here], position[~here], weight[~here])
-        losses[here] = -np.log(np.maximum(tempered(log_proba[here], temperature)[np.arange(here.sum()), position[here]], 1e-12))
+        losses[here] = -np.log(
+            np.maximum(
+                tempered(log_proba[here], temperature)[np.arange(here.sum()), position[here]], 1e-12
+            )
+        )
     return float(np.average(losses, weights=weight))
 
 
-def _positions(model: LatentLDA, diagnosis) -> np.ndarray: # (n,), -1 where the class is unknown to the model
+def _positions(
+    model: LatentLDA, diagnosis
+) -> np.ndarray:  # (n,), -1 where the class is unknown to the model
     "The column of each scan's class."
     return pd.Index(model.classes_).get_indexer(np.asarray(diagnosis))
 
 
 def calibrate(
-    model: LatentLDA, # fitted on training patients
-    validation: pd.DataFrame, # scans of validation patients: participant_id, diagnosis, z_0 ...
-    test: pd.DataFrame, # scans of test patients
-    fewest: int = 20, # validation patients that a temperature needs
-) -> dict: # temperature (1 where it is not used), why, and the reliability on test patients before and after
+    model: LatentLDA,  # fitted on training patients
+    validation: pd.DataFrame,  # scans of validation patients: participant_id, diagnosis, z_0 ...
+    test: pd.DataFrame,  # scans of test patients
+    fewest: int = 20,  # validation patients that a temperature needs
+) -> dict:  # temperature (1 where it is not used), why, and the reliability on test patients before and after
     "Temperature scaling fitted on validation patients, reliability measured on test patients."
-    asked, position = model.predict_log_proba(latent_matrix(test)), _positions(model, test.diagnosis)
+    asked, position = (
+        model.predict_log_proba(latent_matrix(test)),
+        _positions(model, test.diagnosis),
+    )
     weight, patients = _patient_weight(test.participant_id), validation.participant_id.nunique()
-    result = {"temperature": 1.0, "n_validation_patients": patients, "n_test_patients": test.participant_id.nunique()}
+    result = {
+        "temperature": 1.0,
+        "n_validation_patients": patients,
+        "n_test_patients": test.participant_id.nunique(),
+    }
     validation = validation[_positions(model, validation.diagnosis) >= 0]
     if validation.participant_id.nunique() < fewest:
-        result["reason"] = f"{patients} validation patients are too few to fit a temperature (at least {fewest}): probabilities are as LDA gives them"
+        result["reason"] = (
+            f"{patients} validation patients are too few to fit a temperature (at least {fewest}): probabilities are as LDA gives them"
+        )
     else:
-        log_proba, truth = model.predict_log_proba(latent_matrix(validation)), _positions(model, validation.diagnosis)
+        log_proba, truth = (
+            model.predict_log_proba(latent_matrix(validation)),
+            _positions(model, validation.diagnosis),
+        )
         own = _patient_weight(validation.participant_id)
-        plain, crossed = _log_loss(log_proba, truth, own), _crossed_loss(log_proba, truth, validation.participant_id)
+        plain, crossed = (
+            _log_loss(log_proba, truth, own),
+            _crossed_loss(log_proba, truth, validation.participant_id),
+        )
         fitted = fit_temperature(log_proba, truth, own)
-        result |= {"fitted_temperature": fitted, "validation_log_loss": {"as_given": plain, "tempered_cross_validated": crossed}}
+        result |= {
+            "fitted_temperature": fitted,
+            "validation_log_loss": {"as_given": plain, "tempered_cross_validated": crossed},
+        }
         result["temperature"] = fitted if crossed < plain else 1.0
-        result["reason"] = f"a temperature of {fitted:.2f} {'lowers' if crossed < plain else 'does not lower'} the log loss of validation patients it was not fitted on ({plain:.3f} to {crossed:.3f})"
+        result["reason"] = (
+            f"a temperature of {fitted:.2f} {'lowers' if crossed < plain else 'does not lower'} the log loss of validation patients it was not fitted on ({plain:.3f} to {crossed:.3f})"
+        )
     result["as_given"] = reliability(tempered(asked, 1.0), position, weight)
     result["tempered"] = reliability(tempered(asked, result["temperature"]), position, weight)
     return result
 
 # %% ../../nbs/latent/06_classify.ipynb #6936a16b
 def reliability_figure(
-    calibration: dict, # from `calibrate`
+    calibration: dict,  # from `calibrate`
     title: str = "How often is the named class right?",
-) -> go.Figure: # points on the diagonal are calibrated; their size is the share of the patients
+) -> go.Figure:  # points on the diagonal are calibrated; their size is the share of the patients
     "The reliability curve on test patients, as LDA gives the probabilities and after temperature scaling."
-    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=dict(color="#999", dash="dot"), name="calibrated", hoverinfo="skip"))
+    figure = go.Figure(
+        go.Scatter(
+            x=[0, 1],
+            y=[0, 1],
+            mode="lines",
+            line=dict(color="#999", dash="dot"),
+            name="calibrated",
+            hoverinfo="skip",
+        )
+    )
     curves = [("as_given", "as LDA gives them", "#D55E00")]
-    curves += [("tempered", f"temperature {calibration['temperature']:.2f}", "#0072B2")] * (calibration["temperature"] != 1)
+    curves += [("tempered", f"temperature {calibration['temperature']:.2f}", "#0072B2")] * (
+        calibration["temperature"] != 1
+    )
     for key, name, color in curves:
         curve = calibration[key]
-        figure.add_scatter(x=np.round(curve["confidence"], 3), y=np.round(curve["accuracy"], 3), mode="lines+markers", name=f"{name}, ECE {curve['ece']:.3f}", customdata=curve["scans"],
-                           marker=dict(color=color, size=8 + 24 * np.sqrt(curve["share"])), line=dict(color=color), hovertemplate="said %{x:.0%}, right %{y:.0%}<br>%{customdata} scans<extra></extra>")
-    figure.update_xaxes(title="probability of the class that was named", range=[0, 1.03], tickformat=".0%").update_yaxes(title="how often it was right", range=[-0.03, 1.06], tickformat=".0%")
-    return figure.update_layout(template="msvae", title=title, height=420, width=620, legend=dict(x=0.02, y=0.98))
+        figure.add_scatter(
+            x=np.round(curve["confidence"], 3),
+            y=np.round(curve["accuracy"], 3),
+            mode="lines+markers",
+            name=f"{name}, ECE {curve['ece']:.3f}",
+            customdata=curve["scans"],
+            marker=dict(color=color, size=8 + 24 * np.sqrt(curve["share"])),
+            line=dict(color=color),
+            hovertemplate="said %{x:.0%}, right %{y:.0%}<br>%{customdata} scans<extra></extra>",
+        )
+    figure.update_xaxes(
+        title="probability of the class that was named", range=[0, 1.03], tickformat=".0%"
+    ).update_yaxes(title="how often it was right", range=[-0.03, 1.06], tickformat=".0%")
+    return figure.update_layout(
+        template="msvae", title=title, height=420, width=620, legend=dict(x=0.02, y=0.98)
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #49d2d396
 def _merged_prediction(model: LatentLDA, X: np.ndarray) -> np.ndarray:
     "The most probable class when the probabilities of the leukoencephalopathies are added."
-    merged = pd.DataFrame(model.predict_proba(X), columns=merge_leuko(pd.Series(model.classes_))).T.groupby(level=0).sum().T
+    merged = (
+        pd.DataFrame(model.predict_proba(X), columns=merge_leuko(pd.Series(model.classes_)))
+        .T.groupby(level=0)
+        .sum()
+        .T
+    )
     return merged.columns.to_numpy()[merged.to_numpy().argmax(1)]
 
 
 def _balanced(truth, predicted) -> float:
     "Mean recall over the classes in `truth`."
     truth = np.asarray(truth)
-    return float(np.mean([(np.asarray(predicted)[truth == label] == label).mean() for label in np.unique(truth)]))
+    return float(
+        np.mean(
+            [(np.asarray(predicted)[truth == label] == label).mean() for label in np.unique(truth)]
+        )
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #632d40a3
 def predicted_scans(
-    model: LatentLDA, # fitted
-    scans: pd.DataFrame, # participant_id, diagnosis, z_0 ... z_{k-1}; session_id where it is known
-) -> pd.DataFrame: # participant_id, session_id, diagnosis, predicted, predicted_merged
+    model: LatentLDA,  # fitted
+    scans: pd.DataFrame,  # participant_id, diagnosis, z_0 ... z_{k-1}; session_id where it is known
+) -> pd.DataFrame:  # participant_id, session_id, diagnosis, predicted, predicted_merged
     "The class that is named for each scan, of the five and of the merged three."
     codes = latent_matrix(scans)
     known = scans.filter(["participant_id", "session_id", "diagnosis"]).reset_index(drop=True)
@@ -494,13 +730,19 @@ def _labelled(table: pd.DataFrame) -> tuple:
     "(training, test) scans with a diagnosis; `MsvaeError` where there is nothing to fit or to score."
     missing = [name for name in ("participant_id", "diagnosis", "split") if name not in table]
     if missing:
-        raise MsvaeError(f"the latents have no column {missing[0]}: run msvae encode on a prepared cohort that has one")
+        raise MsvaeError(
+            f"the latents have no column {missing[0]}: run msvae encode on a prepared cohort that has one"
+        )
     known = table[table.diagnosis.isin(DIAGNOSES)]
     train, test = known[known.split == "train"], known[known.split == "test"]
     if train.diagnosis.nunique() < 2:
-        raise MsvaeError(f"the training patients are of {train.diagnosis.nunique()} class: a discriminant needs at least two")
+        raise MsvaeError(
+            f"the training patients are of {train.diagnosis.nunique()} class: a discriminant needs at least two"
+        )
     if not len(test):
-        raise MsvaeError("no test patient has a diagnosis: there is nothing to score the discriminant on")
+        raise MsvaeError(
+            "no test patient has a diagnosis: there is nothing to score the discriminant on"
+        )
     return train, test
 
 
@@ -508,22 +750,33 @@ def _stability(table, repeats, seed) -> dict:
     "Balanced accuracy over repeated splits of the patients."
     values = []
     for repeat in range(repeats):
-        split = split_patients(table, test=max(0.1, (table.split == "test").mean()), validation=0, seed=seed + 1000 + repeat)
+        split = split_patients(
+            table,
+            test=max(0.1, (table.split == "test").mean()),
+            validation=0,
+            seed=seed + 1000 + repeat,
+        )
         train, test = table[split == "train"], table[split == "test"]
         model = LatentLDA().fit(latent_matrix(train), train.diagnosis)
         values.append(_balanced(test.diagnosis, model.predict(latent_matrix(test))))
-    return {"balanced_accuracy": values, "mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "repeats": repeats}
+    return {
+        "balanced_accuracy": values,
+        "mean": float(np.mean(values)),
+        "sd": float(np.std(values, ddof=1)),
+        "repeats": repeats,
+    }
 
 # %% ../../nbs/latent/06_classify.ipynb #b20ceeeb
 def classify(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, age, z_0 ... z_{k-1}
-    shrinkage: str | float | None = "auto", # of the covariance within classes, see `LatentLDA`
-    priors: str = "empirical", # 'empirical' or 'uniform'
-    repeats: int = 5, # patient splits for the stability
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, age, z_0 ... z_{k-1}
+    shrinkage: str | float | None = "auto",  # of the covariance within classes, see `LatentLDA`
+    priors: str = "empirical",  # 'empirical' or 'uniform'
+    repeats: int = 5,  # patient splits for the stability
     seed: int = 0,
-    volumes: np.ndarray | None = None, # (n, 40, 48, 40, 1), the scans of `table` in its order, for the baselines on voxels
-    mirrored: bool = False, # the encoder was trained with mirror images: the PCA of the voxels is, too
-) -> tuple: # (the fitted `LatentLDA`, the numbers as a JSON-ready dict)
+    volumes: np.ndarray
+    | None = None,  # (n, 40, 48, 40, 1), the scans of `table` in its order, for the baselines on voxels
+    mirrored: bool = False,  # the encoder was trained with mirror images: the PCA of the voxels is, too
+) -> tuple:  # (the fitted `LatentLDA`, the numbers as a JSON-ready dict)
     "LDA fitted on training patients and scored on test patients: table 2 with what belongs beside it."
     table = table.reset_index(drop=True)
     train, test = _labelled(table)
@@ -531,88 +784,188 @@ def classify(
     model = LatentLDA(shrinkage, priors).fit(X, train.diagnosis)
     named = predicted_scans(model, test)
     result = score(test.diagnosis, named.predicted, test.participant_id, seed=seed)
-    merged = score(merge_leuko(test.diagnosis), named.predicted_merged, test.participant_id, ("healthy", "ms", "leuko"), seed)
-    choices = {"plain": (None, "empirical"), "ledoit_wolf": ("auto", "empirical"), "ledoit_wolf_uniform_priors": ("auto", "uniform")}
-    solvers = {name: _balanced(test.diagnosis, LatentLDA(*choice).fit(X, train.diagnosis).predict(asked)) for name, choice in choices.items()}
+    merged = score(
+        merge_leuko(test.diagnosis),
+        named.predicted_merged,
+        test.participant_id,
+        ("healthy", "ms", "leuko"),
+        seed,
+    )
+    choices = {
+        "plain": (None, "empirical"),
+        "ledoit_wolf": ("auto", "empirical"),
+        "ledoit_wolf_uniform_priors": ("auto", "uniform"),
+    }
+    solvers = {
+        name: _balanced(test.diagnosis, LatentLDA(*choice).fit(X, train.diagnosis).predict(asked))
+        for name, choice in choices.items()
+    }
     absent = [name for name in DIAGNOSES if name not in set(test.diagnosis)]
     untrained = [name for name in DIAGNOSES if name not in set(train.diagnosis)]
-    notes = [f"no test patient is {DIAGNOSIS_LABELS[name]}: its recall is unknown and stays out of the balanced accuracy" for name in absent]
-    notes += [f"no training patient is {DIAGNOSIS_LABELS[name]}: it cannot be predicted" for name in untrained]
+    notes = [
+        f"no test patient is {DIAGNOSIS_LABELS[name]}: its recall is unknown and stays out of the balanced accuracy"
+        for name in absent
+    ]
+    notes += [
+        f"no training patient is {DIAGNOSIS_LABELS[name]}: it cannot be predicted"
+        for name in untrained
+    ]
     known = table[table.diagnosis.isin(DIAGNOSES)]
     if len(known) < len(table):
         notes.append(f"{len(table) - len(known)} scans without a diagnosis were left out")
-    facts = {"latent_dim": X.shape[1], "shrinkage": shrinkage, "shrinkage_used": model.shrinkage_, "priors": priors, "seed": seed, "notes": notes,
-             "n_train_scans": len(train), "n_train_patients": train.participant_id.nunique(),
-             "n_test_scans": len(test), "n_test_patients": test.participant_id.nunique(),
-             "explained_variance_ratio": model.explained_variance_ratio_.tolist()}
-    rows = {part: np.flatnonzero(table.index.isin(scans.index)) for part, scans in (("train", train), ("test", test))}
-    pictured = None if volumes is None else tuple(np.asarray(volumes[rows[part]]) for part in ("train", "test"))
-    baselines = {"chance": result["balanced_accuracy_chance"], "permutation": result["permutation"], **opponents(train, test, pictured, seed, mirrored)}
-    return model, {**result, **facts, "merged": merged, "baselines": baselines, "solvers": solvers, "stability": _stability(known, repeats, seed),
-                   "calibration": calibrate(model, known[known.split == "validation"], test)}
+    facts = {
+        "latent_dim": X.shape[1],
+        "shrinkage": shrinkage,
+        "shrinkage_used": model.shrinkage_,
+        "priors": priors,
+        "seed": seed,
+        "notes": notes,
+        "n_train_scans": len(train),
+        "n_train_patients": train.participant_id.nunique(),
+        "n_test_scans": len(test),
+        "n_test_patients": test.participant_id.nunique(),
+        "explained_variance_ratio": model.explained_variance_ratio_.tolist(),
+    }
+    rows = {
+        part: np.flatnonzero(table.index.isin(scans.index))
+        for part, scans in (("train", train), ("test", test))
+    }
+    pictured = (
+        None
+        if volumes is None
+        else tuple(np.asarray(volumes[rows[part]]) for part in ("train", "test"))
+    )
+    baselines = {
+        "chance": result["balanced_accuracy_chance"],
+        "permutation": result["permutation"],
+        **opponents(train, test, pictured, seed, mirrored),
+    }
+    return model, {
+        **result,
+        **facts,
+        "merged": merged,
+        "baselines": baselines,
+        "solvers": solvers,
+        "stability": _stability(known, repeats, seed),
+        "calibration": calibrate(model, known[known.split == "validation"], test),
+    }
 
 # %% ../../nbs/latent/06_classify.ipynb #b9b1bc39
 def _hover(table: pd.DataFrame) -> list:
     "What is known of each scan, for the hover."
-    columns = [name for name in ("age", "sex", *ACQUISITION) if name in table and table[name].notna().any()]
-    session = table.session_id.fillna("").astype(str) if "session_id" in table else pd.Series("", index=table.index)
-    lines = table.participant_id.astype(str) + " " + session + "<br>" + table.diagnosis.map(DIAGNOSIS_LABELS)
+    columns = [
+        name for name in ("age", "sex", *ACQUISITION) if name in table and table[name].notna().any()
+    ]
+    session = (
+        table.session_id.fillna("").astype(str)
+        if "session_id" in table
+        else pd.Series("", index=table.index)
+    )
+    lines = (
+        table.participant_id.astype(str)
+        + " "
+        + session
+        + "<br>"
+        + table.diagnosis.map(DIAGNOSIS_LABELS)
+    )
     for name in columns:
-        value = table[name].map(lambda entry: "?" if pd.isna(entry) else f"{entry:.4g}" if isinstance(entry, (float, int)) else str(entry))
+        value = table[name].map(
+            lambda entry: (
+                "?"
+                if pd.isna(entry)
+                else f"{entry:.4g}"
+                if isinstance(entry, (float, int))
+                else str(entry)
+            )
+        )
         lines = lines + f"<br>{name} " + value
     return lines.tolist()
 
 
-def _axes(model: LatentLDA, table: pd.DataFrame) -> np.ndarray: # (n, 3), zeros where there are fewer axes
+def _axes(
+    model: LatentLDA, table: pd.DataFrame
+) -> np.ndarray:  # (n, 3), zeros where there are fewer axes
     "The first three discriminant coordinates."
     coordinates = np.zeros((len(table), 3))
     found = model.transform(latent_matrix(table))[:, :3]
-    coordinates[:, :found.shape[1]] = found
+    coordinates[:, : found.shape[1]] = found
     return coordinates.round(3)
 
 
-def _clouds(model: LatentLDA, table: pd.DataFrame, most: int, scene: str = "scene", legend: bool = True) -> list:
+def _clouds(
+    model: LatentLDA, table: pd.DataFrame, most: int, scene: str = "scene", legend: bool = True
+) -> list:
     "One trace per part of the split and merged class; `customdata` of a scan is its row in the table."
     traces = []
-    for split, name, marker in (("train", "training", dict(size=2.5, opacity=0.3)), ("test", "test", dict(size=5, symbol="diamond", line=dict(width=1, color="#222")))):
+    for split, name, marker in (
+        ("train", "training", dict(size=2.5, opacity=0.3)),
+        ("test", "test", dict(size=5, symbol="diamond", line=dict(width=1, color="#222"))),
+    ):
         part = table[table.split == split]
         part = part.sample(min(most, len(part)), random_state=0) if split == "train" else part
-        axes, hover, classes = _axes(model, part), np.array(_hover(part), object), merge_leuko(part.diagnosis).to_numpy()
+        axes, hover, classes = (
+            _axes(model, part),
+            np.array(_hover(part), object),
+            merge_leuko(part.diagnosis).to_numpy(),
+        )
         for label in ("healthy", "ms", "leuko"):
             rows = classes == label
-            traces.append(go.Scatter3d(x=axes[rows, 0], y=axes[rows, 1], z=axes[rows, 2], mode="markers", text=hover[rows], customdata=part.index[rows], scene=scene, legendgroup=name + label, showlegend=legend,
-                                       hovertemplate="%{text}<extra>" + name + "</extra>", name=f"{DIAGNOSIS_LABELS[label]}, {name}" + f" ({rows.sum()})" * legend,
-                                       marker=dict(color=DIAGNOSIS_COLORS[label], **marker)))
+            traces.append(
+                go.Scatter3d(
+                    x=axes[rows, 0],
+                    y=axes[rows, 1],
+                    z=axes[rows, 2],
+                    mode="markers",
+                    text=hover[rows],
+                    customdata=part.index[rows],
+                    scene=scene,
+                    legendgroup=name + label,
+                    showlegend=legend,
+                    hovertemplate="%{text}<extra>" + name + "</extra>",
+                    name=f"{DIAGNOSIS_LABELS[label]}, {name}" + f" ({rows.sum()})" * legend,
+                    marker=dict(color=DIAGNOSIS_COLORS[label], **marker),
+                )
+            )
     return traces
 
 
 def _scene(model: LatentLDA) -> dict:
     "Axis titles with the share of the spread between classes."
-    share = [f"axis {i + 1} ({ratio:.0%})" for i, ratio in enumerate(model.explained_variance_ratio_[:3])]
+    share = [
+        f"axis {i + 1} ({ratio:.0%})" for i, ratio in enumerate(model.explained_variance_ratio_[:3])
+    ]
     share += ["none"] * (3 - len(share))
     return dict(xaxis_title=share[0], yaxis_title=share[1], zaxis_title=share[2], aspectmode="cube")
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     "The scans of figure 10, numbered."
-    return table[table.diagnosis.isin(DIAGNOSES) & table.split.isin(["train", "test"])].reset_index(drop=True)
+    return table[table.diagnosis.isin(DIAGNOSES) & table.split.isin(["train", "test"])].reset_index(
+        drop=True
+    )
 
 
 def discriminant_figure(
-    model: LatentLDA, # a five-class fit
-    table: pd.DataFrame, # one row per scan, as for `classify`
-    most: int = 1500, # training scans shown at most, drawn by chance; all test scans are shown
+    model: LatentLDA,  # a five-class fit
+    table: pd.DataFrame,  # one row per scan, as for `classify`
+    most: int = 1500,  # training scans shown at most, drawn by chance; all test scans are shown
     title: str = "First three discriminant axes of the five-class LDA",
-) -> go.Figure: # 3D scatter
+) -> go.Figure:  # 3D scatter
     "Figure 10: scans along the first three discriminant axes, coloured by the merged class."
     figure = go.Figure(_clouds(model, _shown(table), most))
-    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, margin=dict(l=0, r=0, t=50, b=0))
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        scene=_scene(model),
+        height=620,
+        margin=dict(l=0, r=0, t=50, b=0),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #e8a6e3da
 def picture_uri(
-    picture: np.ndarray, # (rows, columns, 3), uint8
-    quality: int = 75, # of the compression, up to 100
-) -> str: # data:image/webp;base64,...
+    picture: np.ndarray,  # (rows, columns, 3), uint8
+    quality: int = 75,  # of the compression, up to 100
+) -> str:  # data:image/webp;base64,...
     "A picture as a data URI of a few kilobytes. WebP is lossy: for looking, not for measuring."
     from PIL import Image
 
@@ -634,141 +987,324 @@ function followClicks(plot) {
 
 # %% ../../nbs/latent/06_classify.ipynb #71904565
 def scan_figure(
-    model: LatentLDA, # a five-class fit
-    table: pd.DataFrame, # one row per scan, as for `classify`
-    volumes: np.ndarray, # (n, 40, 48, 40, 1), the scans of `table` in its order
-    most: int = 1500, # training scans shown at most
-    pictures: int = 150, # test scans with a picture at most, drawn by chance
+    model: LatentLDA,  # a five-class fit
+    table: pd.DataFrame,  # one row per scan, as for `classify`
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1), the scans of `table` in its order
+    most: int = 1500,  # training scans shown at most
+    pictures: int = 150,  # test scans with a picture at most, drawn by chance
     title: str = "The test scans and where they lie",
-) -> go.Figure: # 3D scatter, a picture and a slider
+) -> go.Figure:  # 3D scatter, a picture and a slider
     "Figure 10 with the brain behind each point."
     table = table.reset_index(drop=True)
     kept = table.diagnosis.isin(DIAGNOSES) & table.split.isin(["train", "test"])
     rows, table = np.flatnonzero(kept), _shown(table)
     test = table[table.split == "test"]
-    chosen = test.sample(min(pictures, len(test)), random_state=0).sort_values(["diagnosis", "participant_id"], key=lambda column: column.map(
-        {name: str(number) for number, name in enumerate(DIAGNOSES)}) if column.name == "diagnosis" else column.astype(str))
-    figure = make_subplots(1, 2, specs=[[{"type": "scene"}, {"type": "xy"}]], column_widths=[0.56, 0.44], horizontal_spacing=0.02)
+    chosen = test.sample(min(pictures, len(test)), random_state=0).sort_values(
+        ["diagnosis", "participant_id"],
+        key=lambda column: (
+            column.map({name: str(number) for number, name in enumerate(DIAGNOSES)})
+            if column.name == "diagnosis"
+            else column.astype(str)
+        ),
+    )
+    figure = make_subplots(
+        1,
+        2,
+        specs=[[{"type": "scene"}, {"type": "xy"}]],
+        column_widths=[0.56, 0.44],
+        horizontal_spacing=0.02,
+    )
     figure.add_traces(_clouds(model, table, most), rows=[1] * 6, cols=[1] * 6)
     places, lines = _axes(model, chosen), _hover(chosen)
-    planes = [mosaic([plane_images(np.asarray(volumes[rows[row]])[..., 0])])[0] for row in chosen.index]
+    planes = [
+        mosaic([plane_images(np.asarray(volumes[rows[row]])[..., 0])])[0] for row in chosen.index
+    ]
     uris = [picture_uri(planes_) for planes_ in planes]
-    figure.add_scatter3d(x=[places[0, 0]], y=[places[0, 1]], z=[places[0, 2]], mode="markers", marker=dict(size=14, symbol="circle-open", color="#222"), name="the scan on the right", hoverinfo="skip", row=1, col=1)
-    figure.add_trace(go.Image(source=uris[0], hoverinfo="skip", meta=dict(clickable=chosen.index.tolist())), row=1, col=2)
-    steps = [dict(method="update", label=f"{row.participant_id} {row.session_id if 'session_id' in chosen and pd.notna(row.session_id) else ''}",
-                  args=[{"x": [[place[0]], None], "y": [[place[1]], None], "z": [[place[2]], None], "source": [None, uri]}, {"annotations[0].text": line}, [6, 7]])
-             for row, place, uri, line in zip(chosen.itertuples(), places.tolist(), uris, lines)]
+    figure.add_scatter3d(
+        x=[places[0, 0]],
+        y=[places[0, 1]],
+        z=[places[0, 2]],
+        mode="markers",
+        marker=dict(size=14, symbol="circle-open", color="#222"),
+        name="the scan on the right",
+        hoverinfo="skip",
+        row=1,
+        col=1,
+    )
+    figure.add_trace(
+        go.Image(source=uris[0], hoverinfo="skip", meta=dict(clickable=chosen.index.tolist())),
+        row=1,
+        col=2,
+    )
+    steps = [
+        dict(
+            method="update",
+            label=f"{row.participant_id} {row.session_id if 'session_id' in chosen and pd.notna(row.session_id) else ''}",
+            args=[
+                {
+                    "x": [[place[0]], None],
+                    "y": [[place[1]], None],
+                    "z": [[place[2]], None],
+                    "source": [None, uri],
+                },
+                {"annotations[0].text": line},
+                [6, 7],
+            ],
+        )
+        for row, place, uri, line in zip(chosen.itertuples(), places.tolist(), uris, lines)
+    ]
     height, width = planes[0].shape[:2]
-    figure.update_xaxes(visible=False, range=[0, width], constrain="domain").update_yaxes(visible=False, range=[height, 0], scaleanchor="x", constrain="domain")
-    figure.add_annotation(text=lines[0], xref="x domain", yref="y domain", x=0, y=-0.04, xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=11, color="#444"))
-    slider = dict(active=0, steps=steps, currentvalue=dict(prefix="test scan: "), font=dict(color="rgba(0,0,0,0)", size=1), ticklen=0, minorticklen=0, pad=dict(t=20))
+    figure.update_xaxes(visible=False, range=[0, width], constrain="domain").update_yaxes(
+        visible=False, range=[height, 0], scaleanchor="x", constrain="domain"
+    )
+    figure.add_annotation(
+        text=lines[0],
+        xref="x domain",
+        yref="y domain",
+        x=0,
+        y=-0.04,
+        xanchor="left",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+        font=dict(size=11, color="#444"),
+    )
+    slider = dict(
+        active=0,
+        steps=steps,
+        currentvalue=dict(prefix="test scan: "),
+        font=dict(color="rgba(0,0,0,0)", size=1),
+        ticklen=0,
+        minorticklen=0,
+        pad=dict(t=20),
+    )
     slider["currentvalue"]["font"] = dict(color="#222", size=13)
-    return figure.update_layout(template="msvae", title=title, scene=_scene(model), height=620, sliders=[slider], yaxis_domain=[0.26, 0.62], margin=dict(l=0, r=0, t=50, b=70),
-                                legend=dict(x=0.57, y=1.0, yanchor="top", font_size=11))
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        scene=_scene(model),
+        height=620,
+        sliders=[slider],
+        yaxis_domain=[0.26, 0.62],
+        margin=dict(l=0, r=0, t=50, b=70),
+        legend=dict(x=0.57, y=1.0, yanchor="top", font_size=11),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #c754cf6d
 def runs_figure(
-    runs: dict, # name of a run: (its `LatentLDA`, its table)
-    most: int = 500, # training scans shown at most, per run
+    runs: dict,  # name of a run: (its `LatentLDA`, its table)
+    most: int = 500,  # training scans shown at most, per run
     title: str = "First three discriminant axes of each run",
-) -> go.Figure: # a 3D scatter per run
+) -> go.Figure:  # a 3D scatter per run
     "Figure 10 for several runs side by side."
     columns = min(2, len(runs))
     rows = -(-len(runs) // columns)
     specs = [[{"type": "scene"}] * columns for _ in range(rows)]
-    figure = make_subplots(rows, columns, specs=specs, subplot_titles=list(runs), horizontal_spacing=0.02, vertical_spacing=0.06)
+    figure = make_subplots(
+        rows,
+        columns,
+        specs=specs,
+        subplot_titles=list(runs),
+        horizontal_spacing=0.02,
+        vertical_spacing=0.06,
+    )
     for number, (model, table) in enumerate(runs.values()):
         scene = f"scene{number + 1}" if number else "scene"
         figure.add_traces(_clouds(model, _shown(table), most, scene, legend=number == 0))
         figure.update_layout({scene: _scene(model)})
-    return figure.update_layout(template="msvae", title=title, height=100 + 480 * rows, margin=dict(l=0, r=0, t=80, b=40), legend=dict(orientation="h", y=-0.02))
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        height=100 + 480 * rows,
+        margin=dict(l=0, r=0, t=80, b=40),
+        legend=dict(orientation="h", y=-0.02),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #9535ee8e
 def confusion_figure(
-    result: dict, # from `score` or `classify`
+    result: dict,  # from `score` or `classify`
     title: str = "Test scans by true and predicted class",
-) -> go.Figure: # heatmap: colour is the share of the true class, text the number of scans
+) -> go.Figure:  # heatmap: colour is the share of the true class, text the number of scans
     "The confusion matrix; rows are the truth."
     confusion = np.array(result["confusion"])
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     names = [DIAGNOSIS_LABELS[label] for label in result["labels"]]
     rows = [f"{name} (n = {number})" for name, number in zip(names, confusion.sum(1))]
-    heat = go.Heatmap(z=share, x=names, y=rows, text=confusion, texttemplate="%{text}", colorscale="Blues", zmin=0, zmax=1, xgap=2, ygap=2,
-                      colorbar=dict(title="share of<br>true class", tickformat=".0%"), hovertemplate="true %{y}<br>predicted %{x}<br>%{z:.0%}<extra></extra>")
-    figure = go.Figure(heat).update_yaxes(autorange="reversed", title="true class", showgrid=False).update_xaxes(title="predicted class", showgrid=False)
+    heat = go.Heatmap(
+        z=share,
+        x=names,
+        y=rows,
+        text=confusion,
+        texttemplate="%{text}",
+        colorscale="Blues",
+        zmin=0,
+        zmax=1,
+        xgap=2,
+        ygap=2,
+        colorbar=dict(title="share of<br>true class", tickformat=".0%"),
+        hovertemplate="true %{y}<br>predicted %{x}<br>%{z:.0%}<extra></extra>",
+    )
+    figure = (
+        go.Figure(heat)
+        .update_yaxes(autorange="reversed", title="true class", showgrid=False)
+        .update_xaxes(title="predicted class", showgrid=False)
+    )
     return figure.update_layout(template="msvae", title=title, height=420, width=620)
 
 # %% ../../nbs/latent/06_classify.ipynb #eca3d5a1
 def rates_figure(
-    result: dict, # from `classify`
+    result: dict,  # from `classify`
     title: str = "Precision and recall on test patients",
-) -> go.Figure: # two panels
+) -> go.Figure:  # two panels
     "Table 2 as points with 95 % intervals, chance, and the paper's values."
-    figure = make_subplots(1, 2, subplot_titles=("Precision", "Recall"), shared_yaxes=True, horizontal_spacing=0.06)
+    figure = make_subplots(
+        1, 2, subplot_titles=("Precision", "Recall"), shared_yaxes=True, horizontal_spacing=0.06
+    )
     names = [DIAGNOSIS_LABELS[label] for label in result["labels"]]
     for column, kind in enumerate(("precision", "recall"), 1):
         rows = [result["per_class"][label] for label in result["labels"]]
         value = [row[kind] for row in rows]
         bounds = [row[f"{kind}_interval"] or [row[kind]] * 2 for row in rows]
-        above, below = ([None if v is None else abs(b[side] - v) for v, b in zip(value, bounds)] for side in (1, 0))
+        above, below = (
+            [None if v is None else abs(b[side] - v) for v, b in zip(value, bounds)]
+            for side in (1, 0)
+        )
         first = column == 1
-        figure.add_scatter(x=value, y=names, mode="markers", name="here, 95 % interval", marker=dict(size=11, color="#222"), showlegend=first,
-                           error_x=dict(type="data", array=above, arrayminus=below), row=1, col=column)
-        figure.add_scatter(x=[row[f"{kind}_chance"] for row in rows], y=names, mode="markers", name="chance", showlegend=first,
-                           marker=dict(symbol="line-ns-open", size=16, color="#999"), row=1, col=column)
-        figure.add_scatter(x=PAPER_TABLE2[kind].reindex(result["labels"]), y=names, mode="markers", name="the paper's IVAE-256 (other data)",
-                           marker=dict(symbol="diamond-open", size=10, color="#CC79A7"), showlegend=first, row=1, col=column)
+        figure.add_scatter(
+            x=value,
+            y=names,
+            mode="markers",
+            name="here, 95 % interval",
+            marker=dict(size=11, color="#222"),
+            showlegend=first,
+            error_x=dict(type="data", array=above, arrayminus=below),
+            row=1,
+            col=column,
+        )
+        figure.add_scatter(
+            x=[row[f"{kind}_chance"] for row in rows],
+            y=names,
+            mode="markers",
+            name="chance",
+            showlegend=first,
+            marker=dict(symbol="line-ns-open", size=16, color="#999"),
+            row=1,
+            col=column,
+        )
+        figure.add_scatter(
+            x=PAPER_TABLE2[kind].reindex(result["labels"]),
+            y=names,
+            mode="markers",
+            name="the paper's IVAE-256 (other data)",
+            marker=dict(symbol="diamond-open", size=10, color="#CC79A7"),
+            showlegend=first,
+            row=1,
+            col=column,
+        )
     figure.update_xaxes(range=[-0.03, 1.03]).update_yaxes(autorange="reversed")
-    return figure.update_layout(template="msvae", title=title, height=360, legend=dict(orientation="h", y=-0.15), margin=dict(t=80))
+    return figure.update_layout(
+        template="msvae",
+        title=title,
+        height=360,
+        legend=dict(orientation="h", y=-0.15),
+        margin=dict(t=80),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #ed464760
 def table2(
-    result: dict, # from `score` or `classify`
-) -> pd.DataFrame: # a row per class: counts, precision and recall with intervals, and the paper's
+    result: dict,  # from `score` or `classify`
+) -> pd.DataFrame:  # a row per class: counts, precision and recall with intervals, and the paper's
     "Table 2 with what belongs beside it. The paper's columns come from other data."
     rows, paper = [], PAPER_TABLE2.reindex(result["labels"])
-    as_text = lambda value, interval: "–" if value is None else f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+    as_text = lambda value, interval: (
+        "–"
+        if value is None
+        else f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+    )
     for label in result["labels"]:
         row = result["per_class"][label]
-        rows.append({"class": DIAGNOSIS_LABELS[label], "patients": row["n_patients"], "scans": row["n_scans"], **{name: row[name] for name in ("FP", "FN", "TP", "TN")},
-                     "precision": as_text(row["precision"], row["precision_interval"]), "recall": as_text(row["recall"], row["recall_interval"]),
-                     "paper's precision": paper.precision[label], "paper's recall": paper.recall[label]})
+        rows.append(
+            {
+                "class": DIAGNOSIS_LABELS[label],
+                "patients": row["n_patients"],
+                "scans": row["n_scans"],
+                **{name: row[name] for name in ("FP", "FN", "TP", "TN")},
+                "precision": as_text(row["precision"], row["precision_interval"]),
+                "recall": as_text(row["recall"], row["recall_interval"]),
+                "paper's precision": paper.precision[label],
+                "paper's recall": paper.recall[label],
+            }
+        )
     return pd.DataFrame(rows).set_index("class")
 
 # %% ../../nbs/latent/06_classify.ipynb #0ed8c99b
-OPPONENTS = {"age_only": "Age", "age_and_ventricles": "Age and ventricles", "pca_voxels": "PCA of the voxels"}
+OPPONENTS = {
+    "age_only": "Age",
+    "age_and_ventricles": "Age and ventricles",
+    "pca_voxels": "PCA of the voxels",
+}
 
 
 def baselines_figure(
-    result: dict, # from `classify`
+    result: dict,  # from `classify`
     title: str = "Balanced accuracy on test patients, five classes",
-) -> go.Figure: # points with intervals
+) -> go.Figure:  # points with intervals
     "The latents beside what needs no network, in the same split."
     rows = [("Latents", result["balanced_accuracy"], result["balanced_accuracy_interval"])]
-    rows += [(name, found["balanced_accuracy"], found.get("balanced_accuracy_interval")) for key, name in OPPONENTS.items()
-             if (found := result["baselines"].get(key)) and found["balanced_accuracy"] is not None]
+    rows += [
+        (name, found["balanced_accuracy"], found.get("balanced_accuracy_interval"))
+        for key, name in OPPONENTS.items()
+        if (found := result["baselines"].get(key)) and found["balanced_accuracy"] is not None
+    ]
     bounds = [interval or [value, value] for _, value, interval in rows]
-    figure = go.Figure(go.Scatter(x=[value for _, value, _ in rows], y=[name for name, *_ in rows], mode="markers", marker=dict(size=11, color=["#0072B2"] + ["#777"] * (len(rows) - 1)), name="95 % interval by patient",
-                                  error_x=dict(type="data", array=[high - value for (_, value, _), (_, high) in zip(rows, bounds)], arrayminus=[value - low for (_, value, _), (low, _) in zip(rows, bounds)])))
+    figure = go.Figure(
+        go.Scatter(
+            x=[value for _, value, _ in rows],
+            y=[name for name, *_ in rows],
+            mode="markers",
+            marker=dict(size=11, color=["#0072B2"] + ["#777"] * (len(rows) - 1)),
+            name="95 % interval by patient",
+            error_x=dict(
+                type="data",
+                array=[high - value for (_, value, _), (_, high) in zip(rows, bounds)],
+                arrayminus=[value - low for (_, value, _), (low, _) in zip(rows, bounds)],
+            ),
+        )
+    )
     chance, luck = result["baselines"]["chance"], result["baselines"]["permutation"]["high"]
-    figure.add_vline(x=chance, line=dict(color="#999", dash="dot"), annotation_text="chance", annotation_position="top left")
+    figure.add_vline(
+        x=chance,
+        line=dict(color="#999", dash="dot"),
+        annotation_text="chance",
+        annotation_position="top left",
+    )
     figure.add_vrect(x0=chance, x1=luck, fillcolor="#999", opacity=0.15, line_width=0)
-    figure.update_xaxes(range=[0, 1.02], title="mean recall (shaded: with diagnoses shuffled)").update_yaxes(autorange="reversed")
-    return figure.update_layout(template="msvae", title=title, height=150 + 45 * len(rows), showlegend=False)
+    figure.update_xaxes(
+        range=[0, 1.02], title="mean recall (shaded: with diagnoses shuffled)"
+    ).update_yaxes(autorange="reversed")
+    return figure.update_layout(
+        template="msvae", title=title, height=150 + 45 * len(rows), showlegend=False
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #4eb776d7
 def effect_sizes(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
-    merge: bool = True, # the three leukoencephalopathies as one class
-) -> pd.DataFrame: # per dimension, largest first: eta2, p, q (false discovery rate), and d_<class>
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
+    merge: bool = True,  # the three leukoencephalopathies as one class
+) -> pd.DataFrame:  # per dimension, largest first: eta2, p, q (false discovery rate), and d_<class>
     "How much each latent dimension differs between the classes, over training patients."
     train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)]
     z = pd.DataFrame(latent_matrix(train), index=train.index).groupby(train.participant_id).mean()
     first = train.groupby("participant_id").diagnosis.first()
     diagnosis = (merge_leuko(first) if merge else first).to_numpy()
-    labels = [label for label in ("healthy", "ms", "leuko", *DIAGNOSES[2:]) if (diagnosis == label).sum() >= 2]
+    labels = [
+        label
+        for label in ("healthy", "ms", "leuko", *DIAGNOSES[2:])
+        if (diagnosis == label).sum() >= 2
+    ]
     if len(labels) < 2:
-        raise MsvaeError("fewer than two classes have two training patients or more: class differences cannot be measured")
+        raise MsvaeError(
+            "fewer than two classes have two training patients or more: class differences cannot be measured"
+        )
     kept = np.isin(diagnosis, labels)
     z, diagnosis = z.to_numpy()[kept], diagnosis[kept]
     groups = [z[diagnosis == label] for label in labels]
@@ -776,28 +1312,50 @@ def effect_sizes(
     total = ((z - z.mean(0)) ** 2).sum(0)
     eta2 = np.where(total > 0, 1 - within / np.maximum(total, 1e-300), 0)
     degrees = len(z) - len(labels)
-    p = stats.f.sf(eta2 / np.maximum(1 - eta2, 1e-12) * degrees / (len(labels) - 1), len(labels) - 1, degrees)
-    result = pd.DataFrame({"eta2": eta2, "p": p, "q": stats.false_discovery_control(p)}, index=pd.Index([f"z_{i}" for i in range(z.shape[1])], name="dimension"))
+    p = stats.f.sf(
+        eta2 / np.maximum(1 - eta2, 1e-12) * degrees / (len(labels) - 1), len(labels) - 1, degrees
+    )
+    result = pd.DataFrame(
+        {"eta2": eta2, "p": p, "q": stats.false_discovery_control(p)},
+        index=pd.Index([f"z_{i}" for i in range(z.shape[1])], name="dimension"),
+    )
     spread = np.sqrt(np.maximum(within / max(degrees, 1), 1e-300))
     for label, group in zip(labels, groups):
-        result[f"d_{label}"] = np.where(within > 0, (group.mean(0) - z[diagnosis != label].mean(0)) / spread, 0)
+        result[f"d_{label}"] = np.where(
+            within > 0, (group.mean(0) - z[diagnosis != label].mean(0)) / spread, 0
+        )
     return result.sort_values("eta2", ascending=False)
 
 # %% ../../nbs/latent/06_classify.ipynb #bb3451ca
 def effect_figure(
-    effects: pd.DataFrame, # from `effect_sizes`
-    most: int = 30, # dimensions shown
+    effects: pd.DataFrame,  # from `effect_sizes`
+    most: int = 30,  # dimensions shown
     title: str = "Latent dimensions by class difference, training patients",
-) -> go.Figure: # heatmap, one column per dimension
+) -> go.Figure:  # heatmap, one column per dimension
     "Cohen's d of each class against the others; a star marks a false discovery rate below 5 %."
     top = effects.head(most)
     names = [name for name in top if name.startswith("d_")]
     reach = max(1.0, float(top[names].abs().to_numpy().max()))
     ticks = [f"{name}{' *' if q < 0.05 else ''}" for name, q in zip(top.index, top.q)]
-    heat = go.Heatmap(z=top[names].T.round(3), x=ticks, y=[DIAGNOSIS_LABELS[name[2:]] for name in names], colorscale="RdBu_r", zmid=0, zmin=-reach, zmax=reach,
-                      customdata=np.repeat(top.eta2.round(3).to_numpy()[None], len(names), 0), xgap=1, ygap=1, colorbar_title="Cohen's d",
-                      hovertemplate="%{x}<br>%{y} against the others: d = %{z:.2f}<br>class explains %{customdata:.1%}<extra></extra>")
-    figure = go.Figure(heat).update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False, tickangle=-60)
+    heat = go.Heatmap(
+        z=top[names].T.round(3),
+        x=ticks,
+        y=[DIAGNOSIS_LABELS[name[2:]] for name in names],
+        colorscale="RdBu_r",
+        zmid=0,
+        zmin=-reach,
+        zmax=reach,
+        customdata=np.repeat(top.eta2.round(3).to_numpy()[None], len(names), 0),
+        xgap=1,
+        ygap=1,
+        colorbar_title="Cohen's d",
+        hovertemplate="%{x}<br>%{y} against the others: d = %{z:.2f}<br>class explains %{customdata:.1%}<extra></extra>",
+    )
+    figure = (
+        go.Figure(heat)
+        .update_yaxes(autorange="reversed", showgrid=False)
+        .update_xaxes(showgrid=False, tickangle=-60)
+    )
     return figure.update_layout(template="msvae", title=title, height=330)
 
 # %% ../../nbs/latent/06_classify.ipynb #3889aba0
@@ -807,7 +1365,7 @@ def _within(values: np.ndarray, diagnosis: np.ndarray) -> np.ndarray:
     return (frame - frame.groupby(np.asarray(diagnosis)).transform("mean")).to_numpy()
 
 
-def _column_design(values: pd.Series) -> np.ndarray: # (n, c): ranks, or a column per group but one
+def _column_design(values: pd.Series) -> np.ndarray:  # (n, c): ranks, or a column per group but one
     "A column of the acquisition as numbers."
     if pd.api.types.is_numeric_dtype(values):
         return stats.rankdata(values)[:, None]
@@ -815,11 +1373,13 @@ def _column_design(values: pd.Series) -> np.ndarray: # (n, c): ranks, or a colum
 
 
 def acquisition_effects(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, acquisition columns, z_0 ... z_{k-1}
-    columns: tuple = ACQUISITION, # those asked for; the ones that are absent or constant are left out
-) -> pd.DataFrame: # a row per dimension and column, largest first: dimension, column, r2 (partial, given the class), p, q, n
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, acquisition columns, z_0 ... z_{k-1}
+    columns: tuple = ACQUISITION,  # those asked for; the ones that are absent or constant are left out
+) -> pd.DataFrame:  # a row per dimension and column, largest first: dimension, column, r2 (partial, given the class), p, q, n
     "How much each latent dimension follows the acquisition within the classes, over training patients."
-    train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)].drop_duplicates("participant_id")
+    train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)].drop_duplicates(
+        "participant_id"
+    )
     found = []
     for column in columns:
         scans = train[train[column].notna()] if column in train else train[:0]
@@ -827,39 +1387,74 @@ def acquisition_effects(
             continue
         design = _within(_column_design(scans[column]), scans.diagnosis)
         left, values, _ = np.linalg.svd(design, full_matrices=False)
-        basis, z = left[:, values > 1e-9 * max(values.max(), 1e-300)], _within(latent_matrix(scans), scans.diagnosis)
+        basis, z = (
+            left[:, values > 1e-9 * max(values.max(), 1e-300)],
+            _within(latent_matrix(scans), scans.diagnosis),
+        )
         free = len(scans) - scans.diagnosis.nunique() - basis.shape[1]
         if not basis.shape[1] or free < 1:
             continue
-        total = (z ** 2).sum(0)
+        total = (z**2).sum(0)
         r2 = np.where(total > 1e-12, ((basis.T @ z) ** 2).sum(0) / np.maximum(total, 1e-300), 0)
         p = stats.f.sf(r2 / np.maximum(1 - r2, 1e-12) * free / basis.shape[1], basis.shape[1], free)
-        found.append(pd.DataFrame({"dimension": [f"z_{i}" for i in range(z.shape[1])], "column": column, "r2": r2, "p": p, "n": len(scans)}))
+        found.append(
+            pd.DataFrame(
+                {
+                    "dimension": [f"z_{i}" for i in range(z.shape[1])],
+                    "column": column,
+                    "r2": r2,
+                    "p": p,
+                    "n": len(scans),
+                }
+            )
+        )
     if not found:
         return pd.DataFrame(columns=["dimension", "column", "r2", "p", "n", "q"])
     result = pd.concat(found, ignore_index=True)
-    return result.assign(q=stats.false_discovery_control(result.p)).sort_values("r2", ascending=False, ignore_index=True)
+    return result.assign(q=stats.false_discovery_control(result.p)).sort_values(
+        "r2", ascending=False, ignore_index=True
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #2d743395
 def acquisition_effect_figure(
-    effects: pd.DataFrame, # from `acquisition_effects`
-    dimensions: list, # names of the dimensions shown, as those of `effect_figure`
+    effects: pd.DataFrame,  # from `acquisition_effects`
+    dimensions: list,  # names of the dimensions shown, as those of `effect_figure`
     title: str = "The same dimensions by acquisition, within the classes",
-) -> go.Figure: # heatmap, one column per dimension
+) -> go.Figure:  # heatmap, one column per dimension
     "Share of each dimension that the acquisition explains within the classes; a star marks a false discovery rate below 5 %."
-    wide, rate = (effects.pivot(index="column", columns="dimension", values=name).reindex(columns=dimensions) for name in ("r2", "q"))
+    wide, rate = (
+        effects.pivot(index="column", columns="dimension", values=name).reindex(columns=dimensions)
+        for name in ("r2", "q")
+    )
     stars = np.where(rate < 0.05, "*", "")
-    heat = go.Heatmap(z=wide.round(3), x=dimensions, y=wide.index, text=stars, texttemplate="%{text}", colorscale="Greys", zmin=0, zmax=max(0.2, float(np.nanmax(wide.to_numpy()))), xgap=1, ygap=1,
-                      colorbar=dict(title="explained", tickformat=".0%"), hovertemplate="%{x}<br>%{y} explains %{z:.1%}<extra></extra>")
-    return go.Figure(heat).update_layout(template="msvae", title=title, height=120 + 32 * len(wide)).update_xaxes(showgrid=False, tickangle=-60).update_yaxes(showgrid=False)
+    heat = go.Heatmap(
+        z=wide.round(3),
+        x=dimensions,
+        y=wide.index,
+        text=stars,
+        texttemplate="%{text}",
+        colorscale="Greys",
+        zmin=0,
+        zmax=max(0.2, float(np.nanmax(wide.to_numpy()))),
+        xgap=1,
+        ygap=1,
+        colorbar=dict(title="explained", tickformat=".0%"),
+        hovertemplate="%{x}<br>%{y} explains %{z:.1%}<extra></extra>",
+    )
+    return (
+        go.Figure(heat)
+        .update_layout(template="msvae", title=title, height=120 + 32 * len(wide))
+        .update_xaxes(showgrid=False, tickangle=-60)
+        .update_yaxes(showgrid=False)
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #415d22e9
 def traverse(
-    decode, # takes (n, k) codes, returns (n, 40, 48, 40) or (n, 40, 48, 40, 1) volumes
-    direction: np.ndarray, # (k,); one step of `values` is this long
-    values: np.ndarray, # (steps,) how far to go along it
-    start: np.ndarray | None = None, # (k,) code to start from; None: zero, as in figures 12 and 13
-) -> np.ndarray: # (steps, 40, 48, 40)
+    decode,  # takes (n, k) codes, returns (n, 40, 48, 40) or (n, 40, 48, 40, 1) volumes
+    direction: np.ndarray,  # (k,); one step of `values` is this long
+    values: np.ndarray,  # (steps,) how far to go along it
+    start: np.ndarray | None = None,  # (k,) code to start from; None: zero, as in figures 12 and 13
+) -> np.ndarray:  # (steps, 40, 48, 40)
     "Decoded volumes along a straight line through the latent space."
     direction = np.asarray(direction, np.float32)
     start = np.zeros_like(direction) if start is None else np.asarray(start, np.float32)
@@ -875,13 +1470,30 @@ def _densities(table: pd.DataFrame, values: np.ndarray, grid: np.ndarray) -> lis
         style = dict(name=f"{DIAGNOSIS_LABELS[label]} ({len(own)} scans)", legendgroup=label)
         if len(own) >= 10 and own.std() > 0:
             curve = stats.gaussian_kde(own)(grid)
-            traces.append(go.Scatter(x=grid.round(3), y=curve.round(4), line_color=DIAGNOSIS_COLORS[label], fill="tozeroy", opacity=0.6, **style))
+            traces.append(
+                go.Scatter(
+                    x=grid.round(3),
+                    y=curve.round(4),
+                    line_color=DIAGNOSIS_COLORS[label],
+                    fill="tozeroy",
+                    opacity=0.6,
+                    **style,
+                )
+            )
         else:
-            traces.append(go.Scatter(x=own.round(3), y=np.zeros(len(own)), mode="markers", marker=dict(color=DIAGNOSIS_COLORS[label], size=9), **style))
+            traces.append(
+                go.Scatter(
+                    x=own.round(3),
+                    y=np.zeros(len(own)),
+                    mode="markers",
+                    marker=dict(color=DIAGNOSIS_COLORS[label], size=9),
+                    **style,
+                )
+            )
     return traces
 
 # %% ../../nbs/latent/06_classify.ipynb #cbabc11c
-def _diverging() -> np.ndarray: # (256, 3), uint8
+def _diverging() -> np.ndarray:  # (256, 3), uint8
     "Blue over white to red; the first entry is black, for the gaps between panels."
     blue, white, red = np.array([33, 102, 172]), np.array([247, 247, 247]), np.array([178, 24, 43])
     t = np.linspace(-1, 1, 256)[:, None]
@@ -891,24 +1503,32 @@ def _diverging() -> np.ndarray: # (256, 3), uint8
 
 
 def difference_picture(
-    volume: np.ndarray, # (40, 48, 40)
-    reference: np.ndarray, # (40, 48, 40), what it is compared with
-    reach: float = 0.2, # the difference shown in full colour
-    at: tuple = (0, -18, 10), # where to cut, RAS millimetres
-) -> np.ndarray: # (rows, columns, 3), uint8
+    volume: np.ndarray,  # (40, 48, 40)
+    reference: np.ndarray,  # (40, 48, 40), what it is compared with
+    reach: float = 0.2,  # the difference shown in full colour
+    at: tuple = (0, -18, 10),  # where to cut, RAS millimetres
+) -> np.ndarray:  # (rows, columns, 3), uint8
     "Three planes of a difference, red where `volume` is brighter."
     scaled = np.clip((np.asarray(volume, np.float32) - reference) / reach, -1, 1) * 127 + 128
     return _diverging()[mosaic([plane_images(scaled, at=at)], window=(0, 255))[0][..., 0]]
 
 
 def pair_pictures(
-    volumes: np.ndarray, # (n, 40, 48, 40)
-    reference: np.ndarray, # (40, 48, 40)
-    reach: float | None = None, # difference in full colour; None: the largest 0.2 % of all differences saturate, but 0.05 at least
-) -> tuple: # (list of pictures, the reach used)
+    volumes: np.ndarray,  # (n, 40, 48, 40)
+    reference: np.ndarray,  # (40, 48, 40)
+    reach: float
+    | None = None,  # difference in full colour; None: the largest 0.2 % of all differences saturate, but 0.05 at least
+) -> tuple:  # (list of pictures, the reach used)
     "Each volume in three planes, and below it its difference from the reference."
-    reach = max(0.05, float(np.percentile(np.abs(volumes - reference), 99.8))) if reach is None else reach
-    rows = [(mosaic([plane_images(volume)])[0], difference_picture(volume, reference, reach)) for volume in volumes]
+    reach = (
+        max(0.05, float(np.percentile(np.abs(volumes - reference), 99.8)))
+        if reach is None
+        else reach
+    )
+    rows = [
+        (mosaic([plane_images(volume)])[0], difference_picture(volume, reference, reach))
+        for volume in volumes
+    ]
     gap = np.zeros((2, rows[0][0].shape[1], 3), np.uint8)
     return [np.vstack([brain, gap, difference]) for brain, difference in rows], reach
 
@@ -916,55 +1536,101 @@ def pair_pictures(
 def _brain_panel(figure: go.Figure, pictures: list, active: int, note: str) -> None:
     "The right half of a figure: a picture that the slider exchanges, always the last trace."
     height, width = pictures[0].shape[:2]
-    figure.add_trace(go.Image(source=picture_uri(pictures[active], 85), hoverinfo="skip"), row=1, col=2)
+    figure.add_trace(
+        go.Image(source=picture_uri(pictures[active], 85), hoverinfo="skip"), row=1, col=2
+    )
     figure.update_xaxes(visible=False, range=[0, width], constrain="domain", row=1, col=2)
-    figure.update_yaxes(visible=False, range=[height, 0], scaleanchor="x2", constrain="domain", row=1, col=2)
-    figure.add_annotation(text=note, xref="x2", yref="y2", x=0, y=height, xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=10, color="#666"))
+    figure.update_yaxes(
+        visible=False, range=[height, 0], scaleanchor="x2", constrain="domain", row=1, col=2
+    )
+    figure.add_annotation(
+        text=note,
+        xref="x2",
+        yref="y2",
+        x=0,
+        y=height,
+        xanchor="left",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+        font=dict(size=10, color="#666"),
+    )
 
 
 def feature_figure(
-    table: pd.DataFrame, # one row per scan, with diagnosis
-    coordinate: np.ndarray, # (n,) where each scan lies along the direction
-    decode, # takes (n, k) codes, returns volumes
-    direction: np.ndarray, # (k,) a latent dimension (a row of the unit matrix), or any other direction
-    name: str, # of the direction, for the axis
-    start: np.ndarray | None = None, # (k,) code to start from, for instance that of a scan; None: zero
-    at: float = 0.0, # the coordinate of `start`, so that the slider shows where one is
-    steps: int = 9, # pictures
+    table: pd.DataFrame,  # one row per scan, with diagnosis
+    coordinate: np.ndarray,  # (n,) where each scan lies along the direction
+    decode,  # takes (n, k) codes, returns volumes
+    direction: np.ndarray,  # (k,) a latent dimension (a row of the unit matrix), or any other direction
+    name: str,  # of the direction, for the axis
+    start: np.ndarray
+    | None = None,  # (k,) code to start from, for instance that of a scan; None: zero
+    at: float = 0.0,  # the coordinate of `start`, so that the slider shows where one is
+    steps: int = 9,  # pictures
     title: str = "",
-) -> go.Figure: # with a slider
+) -> go.Figure:  # with a slider
     "Figures 12 and 13: the distribution of a feature by class, the brains along it, and what changes in them."
     known = table.diagnosis.isin(DIAGNOSES).to_numpy()
     low, high = np.percentile(coordinate[known], [1, 99])
     values = np.linspace(low, high, steps)
     volumes = traverse(decode, direction, values - at, start)
-    reference, active = steps // 2 if start is None else int(np.abs(values - at).argmin()), steps - 2
+    reference, active = (
+        steps // 2 if start is None else int(np.abs(values - at).argmin()),
+        steps - 2,
+    )
     pictures, reach = pair_pictures(volumes, volumes[reference])
     curves = _densities(table[known], coordinate[known], np.linspace(low, high, 80))
     top = 1.05 * max(max(curve.y) for curve in curves if len(curve.y)) or 1.0
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
     figure.add_traces(curves, rows=[1] * len(curves), cols=[1] * len(curves))
-    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    _brain_panel(
+        figure,
+        pictures,
+        active,
+        f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {name} = {values[reference]:.2f},<br>red brighter, blue darker, full colour at {reach:.2f} of the window",
+    )
     figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
     _slide(figure, values, pictures, active, name)
-    figure.update_xaxes(title=name, row=1, col=1).update_yaxes(title="density", row=1, col=1, range=[0, top])
-    return figure.update_layout(template="msvae", title=title or f"{name}: by class, and in the brain", height=500, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
+    figure.update_xaxes(title=name, row=1, col=1).update_yaxes(
+        title="density", row=1, col=1, range=[0, top]
+    )
+    return figure.update_layout(
+        template="msvae",
+        title=title or f"{name}: by class, and in the brain",
+        height=500,
+        legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #74e0dd1c
 def _slide(figure: go.Figure, values: np.ndarray, pictures: list, active: int, name: str) -> None:
     "Give a figure its slider: each step exchanges the picture (the last trace) and moves the line."
     last = len(figure.data) - 1
-    steps = [dict(method="update", label=f"{value:.2f}", args=[{"source": [picture_uri(picture, 85)]}, {"shapes[0].x0": value, "shapes[0].x1": value}, [last]])
-             for value, picture in zip(values.tolist(), pictures)]
-    figure.update_layout(sliders=[dict(active=active, steps=steps, currentvalue=dict(prefix=f"{name} = "), pad=dict(t=75))], margin=dict(b=110, t=80))
+    steps = [
+        dict(
+            method="update",
+            label=f"{value:.2f}",
+            args=[
+                {"source": [picture_uri(picture, 85)]},
+                {"shapes[0].x0": value, "shapes[0].x1": value},
+                [last],
+            ],
+        )
+        for value, picture in zip(values.tolist(), pictures)
+    ]
+    figure.update_layout(
+        sliders=[
+            dict(active=active, steps=steps, currentvalue=dict(prefix=f"{name} = "), pad=dict(t=75))
+        ],
+        margin=dict(b=110, t=80),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #332913b3
 def axis_pattern(
-    model: LatentLDA, # fitted
-    X: np.ndarray, # (n, k) the latents it was fitted on
-    y: np.ndarray, # (n,) their classes
-    axis: int = 0, # which discriminant axis
-) -> np.ndarray: # (k,) the change of the latents for one unit along the axis
+    model: LatentLDA,  # fitted
+    X: np.ndarray,  # (n, k) the latents it was fitted on
+    y: np.ndarray,  # (n,) their classes
+    axis: int = 0,  # which discriminant axis
+) -> np.ndarray:  # (k,) the change of the latents for one unit along the axis
     "The direction in latent space that goes with a step along a discriminant axis (Haufe et al. 2014)."
     residuals = np.asarray(X, float) - model.means_[np.searchsorted(model.classes_, np.asarray(y))]
     scores = residuals @ model.scalings_[:, axis]
@@ -972,28 +1638,32 @@ def axis_pattern(
 
 # %% ../../nbs/latent/06_classify.ipynb #40642d21
 def centroids(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
-) -> dict: # class (also leuko, the three together): (k,) mean over the training patients
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
+) -> dict:  # class (also leuko, the three together): (k,) mean over the training patients
     "Where the classes are, each patient counted once."
     train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)]
     z = pd.DataFrame(latent_matrix(train), index=train.index).groupby(train.participant_id).mean()
     diagnosis = train.groupby("participant_id").diagnosis.first()
-    found = {label: z[diagnosis == label].mean().to_numpy() for label in DIAGNOSES if (diagnosis == label).any()}
+    found = {
+        label: z[diagnosis == label].mean().to_numpy()
+        for label in DIAGNOSES
+        if (diagnosis == label).any()
+    }
     leuko = merge_leuko(diagnosis) == "leuko"
     return found | ({"leuko": z[leuko].mean().to_numpy()} if leuko.any() else {})
 
 # %% ../../nbs/latent/06_classify.ipynb #cf3ea6dd
 def morph_figure(
-    model: LatentLDA, # fitted; its probabilities stand on the left
-    decode, # takes (n, k) codes, returns volumes
-    start: np.ndarray, # (k,) code of one end
-    end: np.ndarray, # (k,) code of the other
-    names: tuple, # of the two ends
-    beyond: float = 0.5, # how far to go on, as a share of the way
-    steps: int = 9, # pictures
-    temperature: float = 1.0, # of the probabilities, see `calibrate`
+    model: LatentLDA,  # fitted; its probabilities stand on the left
+    decode,  # takes (n, k) codes, returns volumes
+    start: np.ndarray,  # (k,) code of one end
+    end: np.ndarray,  # (k,) code of the other
+    names: tuple,  # of the two ends
+    beyond: float = 0.5,  # how far to go on, as a share of the way
+    steps: int = 9,  # pictures
+    temperature: float = 1.0,  # of the probabilities, see `calibrate`
     title: str = "",
-) -> go.Figure: # with a slider
+) -> go.Figure:  # with a slider
     "The way from one code to another, and somewhat beyond: class probabilities, brains, and what changes in them."
     values = np.linspace(-beyond, 1 + beyond, steps)
     volumes = traverse(decode, end - start, values, start)
@@ -1002,20 +1672,42 @@ def morph_figure(
     fine = np.linspace(values[0], values[-1], 61)
     proba = tempered(model.predict_log_proba(start + fine[:, None] * (end - start)), temperature)
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
-    for label, column in sorted(zip(model.classes_, proba.T), key=lambda pair: DIAGNOSES.index(pair[0])):
-        figure.add_scatter(x=fine.round(3), y=column.round(4), mode="lines", name=DIAGNOSIS_LABELS.get(label, label), line_color=DIAGNOSIS_COLORS.get(label), row=1, col=1)
-    _brain_panel(figure, pictures, active, f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window")
+    for label, column in sorted(
+        zip(model.classes_, proba.T), key=lambda pair: DIAGNOSES.index(pair[0])
+    ):
+        figure.add_scatter(
+            x=fine.round(3),
+            y=column.round(4),
+            mode="lines",
+            name=DIAGNOSIS_LABELS.get(label, label),
+            line_color=DIAGNOSIS_COLORS.get(label),
+            row=1,
+            col=1,
+        )
+    _brain_panel(
+        figure,
+        pictures,
+        active,
+        f"axial, coronal, sagittal; left is the patient's left.<br>Below: the difference from {names[0]},<br>red brighter, blue darker, full colour at {reach:.2f} of the window",
+    )
     figure.add_vline(x=values[active], line=dict(color="#222", dash="dot"), row=1, col=1)
     _slide(figure, values, pictures, active, "share of the way")
-    figure.update_xaxes(title=f"0: {names[0]}, 1: {names[1]}", row=1, col=1).update_yaxes(title="class probability by LDA", row=1, col=1, range=[0, 1.02])
-    return figure.update_layout(template="msvae", title=title or f"From {names[0]} to {names[1]}", height=500, legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"))
+    figure.update_xaxes(title=f"0: {names[0]}, 1: {names[1]}", row=1, col=1).update_yaxes(
+        title="class probability by LDA", row=1, col=1, range=[0, 1.02]
+    )
+    return figure.update_layout(
+        template="msvae",
+        title=title or f"From {names[0]} to {names[1]}",
+        height=500,
+        legend=dict(x=0, y=1.02, yanchor="bottom", orientation="h"),
+    )
 
 # %% ../../nbs/latent/06_classify.ipynb #56e15ad8
 def rank_unusual(
-    value: np.ndarray, # (n,) distance or error of new scans
-    peers: np.ndarray, # (m,) the same of scans the model was not trained on
-    sides: int = 1, # 1: only large values are unusual; 2: small ones too
-) -> np.ndarray: # (n,) in (0, 1]: the share of scans at least as unusual, the scan itself included; small is unusual
+    value: np.ndarray,  # (n,) distance or error of new scans
+    peers: np.ndarray,  # (m,) the same of scans the model was not trained on
+    sides: int = 1,  # 1: only large values are unusual; 2: small ones too
+) -> np.ndarray:  # (n,) in (0, 1]: the share of scans at least as unusual, the scan itself included; small is unusual
     "The conformal p-value of a scan: were it one of its peers, a value of at most p would come with probability p."
     peers, value = np.sort(peers[np.isfinite(peers)]), np.asarray(value)
     large = (1 + len(peers) - np.searchsorted(peers, value - 1e-12)) / (1 + len(peers))
@@ -1023,28 +1715,29 @@ def rank_unusual(
     return large if sides == 1 else np.minimum(1, 2 * np.minimum(large, small))
 
 
-UNUSUAL = 0.05 # a rank below this calls for caution
+UNUSUAL = 0.05  # a rank below this calls for caution
 
 
 def is_foreign(
-    rank: float, # from `rank_unusual`
-    peers: int, # how many scans it was ranked among
-    sides: int = 1, # as for `rank_unusual`
-) -> bool: # less than 1 in 20 are as unusual, or, where there are too few peers to say so, none is
+    rank: float,  # from `rank_unusual`
+    peers: int,  # how many scans it was ranked among
+    sides: int = 1,  # as for `rank_unusual`
+) -> bool:  # less than 1 in 20 are as unusual, or, where there are too few peers to say so, none is
     "Whether a scan is unlike what the model knows."
     return rank < UNUSUAL or rank <= sides * (1 + 1e-9) / (1 + peers)
 
 
 class Direction(NamedTuple):
     "A way to walk through the latent space."
-    name: str
-    step: np.ndarray # (k,) change of the latents for one unit along it
-    weights: np.ndarray # (k,) reads the coordinate of a code
-    origin: np.ndarray # (k,) code whose coordinate is 0
-    low: float # 1st and ...
-    high: float # ... 99th percentile over the scans
 
-    def coordinate(self, z: np.ndarray) -> np.ndarray: # (..., k) -> (...)
+    name: str
+    step: np.ndarray  # (k,) change of the latents for one unit along it
+    weights: np.ndarray  # (k,) reads the coordinate of a code
+    origin: np.ndarray  # (k,) code whose coordinate is 0
+    low: float  # 1st and ...
+    high: float  # ... 99th percentile over the scans
+
+    def coordinate(self, z: np.ndarray) -> np.ndarray:  # (..., k) -> (...)
         return (np.asarray(z) - self.origin) @ self.weights
 
 # %% ../../nbs/latent/06_classify.ipynb #1b30800f
@@ -1053,13 +1746,20 @@ class LatentSpace:
 
     def __init__(
         self,
-        table: pd.DataFrame, # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
-        decode=None, # takes (n, k) codes, returns volumes; None: nothing can be pictured
-        encode=None, # takes (n, 40, 48, 40, 1) volumes, returns (n, k) codes; None: no new scans
-        volumes: np.ndarray | None = None, # (n, 40, 48, 40, 1), the scans of `table` in its order; None: not at hand
+        table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
+        decode=None,  # takes (n, k) codes, returns volumes; None: nothing can be pictured
+        encode=None,  # takes (n, 40, 48, 40, 1) volumes, returns (n, k) codes; None: no new scans
+        volumes: np.ndarray
+        | None = None,  # (n, 40, 48, 40, 1), the scans of `table` in its order; None: not at hand
         name: str = "latents",
     ):
-        self.table, self.decode, self.encode, self.volumes, self.name = table.reset_index(drop=True), decode, encode, volumes, name
+        self.table, self.decode, self.encode, self.volumes, self.name = (
+            table.reset_index(drop=True),
+            decode,
+            encode,
+            volumes,
+            name,
+        )
         self.z = latent_matrix(self.table)
         self.train, test = _labelled(self.table)
         X = latent_matrix(self.train)
@@ -1070,7 +1770,7 @@ class LatentSpace:
         self.peer_distances = self.distance(self.z[self.peers])
 
     @property
-    def temperature(self) -> float: # 1 where calibration did not help
+    def temperature(self) -> float:  # 1 where calibration did not help
         return self.calibration["temperature"]
 
     @cached_property
@@ -1078,28 +1778,39 @@ class LatentSpace:
         "Effect sizes of the dimensions, largest first."
         return effect_sizes(self.table)
 
-    def predict_proba(self, z) -> np.ndarray: # (n, classes) in the order of `lda.classes_`
+    def predict_proba(self, z) -> np.ndarray:  # (n, classes) in the order of `lda.classes_`
         "Class probabilities after temperature scaling."
         return tempered(self.lda.predict_log_proba(z), self.temperature)
 
-    def distance(self, z) -> np.ndarray: # (n,)
+    def distance(self, z) -> np.ndarray:  # (n,)
         "Mahalanobis distance from the mean of the training scans."
         return np.sqrt(self.spread.mahalanobis(np.atleast_2d(z)))
 
-    def unusual(self, z, sides: int = 1) -> np.ndarray: # (n,) in (0, 1], see `rank_unusual`
+    def unusual(self, z, sides: int = 1) -> np.ndarray:  # (n,) in (0, 1], see `rank_unusual`
         "How unusual codes are among scans the model was not trained on; `sides=2` for scans, which can also lie too near the centre."
         return rank_unusual(self.distance(z), self.peer_distances, sides)
 
 # %% ../../nbs/latent/06_classify.ipynb #51a6283d
 def directions(
     space: LatentSpace,
-    dimensions: int = 6, # those that differ most between the classes
-) -> list: # of `Direction`: discriminant axes first, then latent dimensions
+    dimensions: int = 6,  # those that differ most between the classes
+) -> list:  # of `Direction`: discriminant axes first, then latent dimensions
     "The ways through a latent space that are worth walking."
     X, zero = latent_matrix(space.train), np.zeros(space.z.shape[1])
-    ways = [(f"axis {axis + 1}", axis_pattern(space.lda, X, space.train.diagnosis, axis), space.lda.scalings_[:, axis], space.lda.xbar_) for axis in range(space.lda.scalings_.shape[1])]
+    ways = [
+        (
+            f"axis {axis + 1}",
+            axis_pattern(space.lda, X, space.train.diagnosis, axis),
+            space.lda.scalings_[:, axis],
+            space.lda.xbar_,
+        )
+        for axis in range(space.lda.scalings_.shape[1])
+    ]
     unit = np.eye(len(zero))
-    ways += [(name, unit[int(name[2:])], unit[int(name[2:])], zero) for name in space.effects.index[:dimensions]]
+    ways += [
+        (name, unit[int(name[2:])], unit[int(name[2:])], zero)
+        for name in space.effects.index[:dimensions]
+    ]
     found = []
     for name, step, weights, origin in ways:
         low, high = np.percentile((space.z - origin) @ weights, [1, 99])
@@ -1107,13 +1818,24 @@ def directions(
     return found
 
 # %% ../../nbs/latent/06_classify.ipynb #c51002ca
-def _match(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | None: # (n,) row of each latent in `scans`
+def _match(
+    latents: pd.DataFrame, scans: pd.DataFrame
+) -> np.ndarray | None:  # (n,) row of each latent in `scans`
     "Which prepared scan belongs to each row of latents; None where the two do not fit together."
-    keys = [name for name in ("participant_id", "session_id", "path") if name in latents and name in scans]
+    keys = [
+        name
+        for name in ("participant_id", "session_id", "path")
+        if name in latents and name in scans
+    ]
     if "participant_id" not in keys or scans.duplicated(keys).any():
         return None
-    place = {key: row for row, key in enumerate(scans[keys].astype(str).itertuples(index=False, name=None))}
-    rows = [place.get(key, -1) for key in latents[keys].astype(str).itertuples(index=False, name=None)]
+    place = {
+        key: row
+        for row, key in enumerate(scans[keys].astype(str).itertuples(index=False, name=None))
+    }
+    rows = [
+        place.get(key, -1) for key in latents[keys].astype(str).itertuples(index=False, name=None)
+    ]
     return None if -1 in rows else np.array(rows)
 
 
@@ -1131,9 +1853,9 @@ class _Rows:
 
 
 def run_volumes(
-    run: str | Path, # run folder
-    table: pd.DataFrame, # its latents
-): # like an array (n, 40, 48, 40, 1), in the order of `table`, read when asked for; None where the prepared folder is gone
+    run: str | Path,  # run folder
+    table: pd.DataFrame,  # its latents
+):  # like an array (n, 40, 48, 40, 1), in the order of `table`, read when asked for; None where the prepared folder is gone
     "The volumes behind a run's latents."
     from msvae_nbdev.model.volumes import open_prepared
 
@@ -1150,7 +1872,7 @@ def run_volumes(
 
 
 def open_space(
-    run: str | Path, # run folder with latents.parquet
+    run: str | Path,  # run folder with latents.parquet
 ) -> LatentSpace:
     "The latent space of a run, with its networks where they are there, and its scans."
     table = _read_latents(run)
@@ -1174,7 +1896,9 @@ def _read_latents(run: str | Path) -> pd.DataFrame:
         raise MsvaeError(f"{path} is not a table of latents: {error}") from error
 
 
-def _save_features(run: Path, space: LatentSpace, most: int) -> list: # names of the dimensions shown
+def _save_features(
+    run: Path, space: LatentSpace, most: int
+) -> list:  # names of the dimensions shown
     "Figures 12 and 13 for the top dimensions, from zero and from the code of a test scan."
     shown, test = space.effects.head(most), space.table[space.table.split == "test"]
     patient = test[test.diagnosis == "ms"].index if (test.diagnosis == "ms").any() else test.index
@@ -1184,12 +1908,24 @@ def _save_features(run: Path, space: LatentSpace, most: int) -> list: # names of
         unit = np.eye(space.z.shape[1])[index]
         about = f"dimension number {rank} by class difference (class explains {row.eta2:.0%} of it between training patients, false discovery rate {row.q:.2g})"
         figure = feature_figure(space.table, space.z[:, index], space.decode, unit, name)
-        save_figure(figure, run, f"lda-5-feature-{rank}", f"Latent feature {name}, as in figures 12 and 13",
-                    f"Left: where the scans of each class lie along {name}, {about}. Right: the decoded brain when only this dimension moves and all others are zero.")
+        save_figure(
+            figure,
+            run,
+            f"lda-5-feature-{rank}",
+            f"Latent feature {name}, as in figures 12 and 13",
+            f"Left: where the scans of each class lie along {name}, {about}. Right: the decoded brain when only this dimension moves and all others are zero.",
+        )
         if rank == 1:
-            figure = feature_figure(space.table, space.z[:, index], space.decode, unit, name, start=own, at=own[index])
-            save_figure(figure, run, "lda-5-feature-1-own", f"The same feature {name} in one test scan",
-                        f"The code is that of {space.table.participant_id[patient[0]]}, a test scan; only {name} moves. Below the brain, what changes against the value nearest to its own.")
+            figure = feature_figure(
+                space.table, space.z[:, index], space.decode, unit, name, start=own, at=own[index]
+            )
+            save_figure(
+                figure,
+                run,
+                "lda-5-feature-1-own",
+                f"The same feature {name} in one test scan",
+                f"The code is that of {space.table.participant_id[patient[0]]}, a test scan; only {name} moves. Below the brain, what changes against the value nearest to its own.",
+            )
     return shown.index.tolist()
 
 
@@ -1198,56 +1934,128 @@ def _save_ways(run: Path, space: LatentSpace) -> None:
     X = latent_matrix(space.train)
     for axis in range(min(3, space.lda.scalings_.shape[1])):
         pattern = axis_pattern(space.lda, X, space.train.diagnosis, axis)
-        figure = feature_figure(space.table, space.lda.transform(space.z)[:, axis], space.decode, pattern, f"discriminant axis {axis + 1}", start=space.lda.xbar_)
-        save_figure(figure, run, f"lda-6-axis-{axis + 1}", f"Along discriminant axis {axis + 1}",
-                    f"Left: the scans along the axis, which carries {space.lda.explained_variance_ratio_[axis]:.0%} of the spread between the classes. Right: the decoded brain on the way along it, starting from the mean of the training scans.")
-    for number, (start, end) in enumerate((("healthy", "ms"), ("healthy", "leuko"), ("ms", "leuko")), 1):
+        figure = feature_figure(
+            space.table,
+            space.lda.transform(space.z)[:, axis],
+            space.decode,
+            pattern,
+            f"discriminant axis {axis + 1}",
+            start=space.lda.xbar_,
+        )
+        save_figure(
+            figure,
+            run,
+            f"lda-6-axis-{axis + 1}",
+            f"Along discriminant axis {axis + 1}",
+            f"Left: the scans along the axis, which carries {space.lda.explained_variance_ratio_[axis]:.0%} of the spread between the classes. Right: the decoded brain on the way along it, starting from the mean of the training scans.",
+        )
+    for number, (start, end) in enumerate(
+        (("healthy", "ms"), ("healthy", "leuko"), ("ms", "leuko")), 1
+    ):
         if start in space.centroids and end in space.centroids:
             names = tuple(f"mean {DIAGNOSIS_LABELS[label]}" for label in (start, end))
-            figure = morph_figure(space.lda, space.decode, space.centroids[start], space.centroids[end], names, temperature=space.temperature)
-            save_figure(figure, run, f"lda-7-morph-{number}", f"From {DIAGNOSIS_LABELS[start]} to {DIAGNOSIS_LABELS[end]}",
-                        "The straight way between two class means of the training patients, and half as far beyond. Left: what the discriminant says there. Right: the brain, and below it what has changed since the start. All that distinguishes the classes changes on the way, age and scanner included.")
+            figure = morph_figure(
+                space.lda,
+                space.decode,
+                space.centroids[start],
+                space.centroids[end],
+                names,
+                temperature=space.temperature,
+            )
+            save_figure(
+                figure,
+                run,
+                f"lda-7-morph-{number}",
+                f"From {DIAGNOSIS_LABELS[start]} to {DIAGNOSIS_LABELS[end]}",
+                "The straight way between two class means of the training patients, and half as far beyond. Left: what the discriminant says there. Right: the brain, and below it what has changed since the start. All that distinguishes the classes changes on the way, age and scanner included.",
+            )
 
 # %% ../../nbs/latent/06_classify.ipynb #5a91c103
 def _save_classes(run: Path, space: LatentSpace, result: dict) -> None:
     "Figure 10, table 2, the confusion matrix and the calibration."
     about = f"LDA fitted on {result['n_train_patients']} patients, shown on {result['n_test_patients']} others."
     cloud = "Diamonds are test scans, faint dots training scans: only the diamonds are evidence. Drag to turn, point at a scan to see what is known of it."
-    save_figure(discriminant_figure(space.lda, space.table), run, "lda-1-axes", "The latent space along its discriminant axes, as in figure 10", f"{about} {cloud}")
+    save_figure(
+        discriminant_figure(space.lda, space.table),
+        run,
+        "lda-1-axes",
+        "The latent space along its discriminant axes, as in figure 10",
+        f"{about} {cloud}",
+    )
     if space.volumes is not None:
-        save_figure(scan_figure(space.lda, space.table, space.volumes, most=300), run, "lda-1-scans", "The brains behind the points",
-                    "The slider goes through the test scans; the ring shows where the scan lies. On a page with the report's script, a click on a diamond shows its brain.")
-    save_figure(rates_figure(result), run, "lda-2-rates", "Precision and recall per class, as in table 2",
-                f"{about} Bars are 95 % intervals by patient bootstrap; grey marks are chance; the paper's values come from other data.")
-    save_figure(baselines_figure(result), run, "lda-2-rivals", "The latents against what needs no network",
-                "Balanced accuracy of five classes on the same test patients; shaded is what shuffled diagnoses reach in 95 of 100 cases. A latent space that does not beat age and ventricles, or a PCA, has not shown that it knows the disease.")
-    save_figure(confusion_figure(result), run, "lda-3-confusion", "Confusion matrix", f"Balanced accuracy {result['balanced_accuracy']:.2f}, where chance gives {result['balanced_accuracy_chance']:.2f}.")
-    save_figure(reliability_figure(result["calibration"]), run, "lda-3-reliability", "Can the probabilities be taken at their word?",
-                f"On the diagonal they can. Test patients, each counted once; the larger a point, the more patients. {result['calibration']['reason'].capitalize()}. "
-                f"A calibrated model would show an ECE of {result['calibration']['tempered']['ece_if_calibrated']:.3f} with so few patients.")
+        save_figure(
+            scan_figure(space.lda, space.table, space.volumes, most=300),
+            run,
+            "lda-1-scans",
+            "The brains behind the points",
+            "The slider goes through the test scans; the ring shows where the scan lies. On a page with the report's script, a click on a diamond shows its brain.",
+        )
+    save_figure(
+        rates_figure(result),
+        run,
+        "lda-2-rates",
+        "Precision and recall per class, as in table 2",
+        f"{about} Bars are 95 % intervals by patient bootstrap; grey marks are chance; the paper's values come from other data.",
+    )
+    save_figure(
+        baselines_figure(result),
+        run,
+        "lda-2-rivals",
+        "The latents against what needs no network",
+        "Balanced accuracy of five classes on the same test patients; shaded is what shuffled diagnoses reach in 95 of 100 cases. A latent space that does not beat age and ventricles, or a PCA, has not shown that it knows the disease.",
+    )
+    save_figure(
+        confusion_figure(result),
+        run,
+        "lda-3-confusion",
+        "Confusion matrix",
+        f"Balanced accuracy {result['balanced_accuracy']:.2f}, where chance gives {result['balanced_accuracy_chance']:.2f}.",
+    )
+    save_figure(
+        reliability_figure(result["calibration"]),
+        run,
+        "lda-3-reliability",
+        "Can the probabilities be taken at their word?",
+        f"On the diagonal they can. Test patients, each counted once; the larger a point, the more patients. {result['calibration']['reason'].capitalize()}. "
+        f"A calibrated model would show an ECE of {result['calibration']['tempered']['ece_if_calibrated']:.3f} with so few patients.",
+    )
 
 
-def _save_effects(run: Path, space: LatentSpace) -> dict: # for lda.json
+def _save_effects(run: Path, space: LatentSpace) -> dict:  # for lda.json
     "Which dimensions differ, by class and by acquisition."
     effects, scanner = space.effects, acquisition_effects(space.table)
     significant = int((effects.q < 0.05).sum())
-    save_figure(effect_figure(effects), run, "lda-4-effects", "Which latent dimensions differ between the classes",
-                f"{significant} of {len(effects)} dimensions differ at a false discovery rate of 5 % (training patients, one value each).")
-    result = {"significant": significant, "total": len(effects), "top": effects.head(10).reset_index().to_dict("records")}
+    save_figure(
+        effect_figure(effects),
+        run,
+        "lda-4-effects",
+        "Which latent dimensions differ between the classes",
+        f"{significant} of {len(effects)} dimensions differ at a false discovery rate of 5 % (training patients, one value each).",
+    )
+    result = {
+        "significant": significant,
+        "total": len(effects),
+        "top": effects.head(10).reset_index().to_dict("records"),
+    }
     if len(scanner):
         found = scanner[scanner.q < 0.05].dimension.nunique()
-        save_figure(acquisition_effect_figure(scanner, effects.head(30).index.tolist()), run, "lda-4-scanner", "Which of them follow the acquisition",
-                    f"{found} of {len(effects)} dimensions follow some column of the acquisition within the classes, at a false discovery rate of 5 %. Same order as above.")
+        save_figure(
+            acquisition_effect_figure(scanner, effects.head(30).index.tolist()),
+            run,
+            "lda-4-scanner",
+            "Which of them follow the acquisition",
+            f"{found} of {len(effects)} dimensions follow some column of the acquisition within the classes, at a false discovery rate of 5 %. Same order as above.",
+        )
         result["acquisition"] = {"significant": found, "top": scanner.head(10).to_dict("records")}
     return result
 
 
 def classify_run(
-    run: str | Path, # a run folder with latents.parquet
-    decode=None, # takes (n, k) codes, returns volumes; None: the run's own decoder
-    features: int = 3, # latent dimensions to show as in figures 12 and 13
+    run: str | Path,  # a run folder with latents.parquet
+    decode=None,  # takes (n, k) codes, returns volumes; None: the run's own decoder
+    features: int = 3,  # latent dimensions to show as in figures 12 and 13
     seed: int = 0,
-) -> dict: # what was written to lda.json
+) -> dict:  # what was written to lda.json
     "LDA of a run's latents: `lda.json`, `lda_scans.tsv` and the figures. Reads latents.parquet, and the decoder and the prepared scans where they are there."
     run = Path(run)
     config = read_json(run / "config.json") if (run / "config.json").exists() else {}
@@ -1256,7 +2064,9 @@ def classify_run(
     else:
         table = _read_latents(run)
         space = LatentSpace(table, decode, volumes=run_volumes(run, table), name=run.name)
-    model, result = classify(space.table, seed=seed, volumes=space.volumes, mirrored=config.get("flip") is True)
+    model, result = classify(
+        space.table, seed=seed, volumes=space.volumes, mirrored=config.get("flip") is True
+    )
     for stale in (run / "figures").glob("lda-*.json"):
         stale.unlink()
     _save_classes(run, space, result)
@@ -1265,7 +2075,10 @@ def classify_run(
     if space.decode is not None:
         result["shown"] = _save_features(run, space, features)
         _save_ways(run, space)
-    result["paper_table2"] = {"note": "IVAE-256 of the paper, other data", **PAPER_TABLE2[["precision", "recall"]].to_dict("index")}
+    result["paper_table2"] = {
+        "note": "IVAE-256 of the paper, other data",
+        **PAPER_TABLE2[["precision", "recall"]].to_dict("index"),
+    }
     write_tsv(predicted_scans(model, _labelled(space.table)[1]), run / "lda_scans.tsv")
     write_json(result, run / "lda.json")
     return result

@@ -31,7 +31,11 @@ def interleave(
 def _kernel_gradient(inputs, kernel, upstream):
     "Gradient of the weights of a convolution with stride 2 and padding same."
     return tf.raw_ops.Conv3DBackpropFilterV2(
-        input=inputs, filter_sizes=tf.shape(kernel), out_backprop=upstream, strides=STRIDE, padding="SAME"
+        input=inputs,
+        filter_sizes=tf.shape(kernel),
+        out_backprop=upstream,
+        strides=STRIDE,
+        padding="SAME",
     )
 
 
@@ -48,7 +52,9 @@ def transpose_to_one_channel(
     d, h, w = tf.unstack(2 * tf.shape(features)[1:4])
 
     def gradient(upstream):
-        return tf.nn.conv3d(upstream, kernel, STRIDE, "SAME"), _kernel_gradient(upstream, kernel, features)
+        return tf.nn.conv3d(upstream, kernel, STRIDE, "SAME"), _kernel_gradient(
+            upstream, kernel, features
+        )
 
     return interleave(kinds, 4)[:, 1 : d + 1, 1 : h + 1, 1 : w + 1], gradient
 
@@ -69,7 +75,9 @@ def _convolve_one_channel(volumes, kernel):
     "Convolution of one channel with stride 2, of which the gradient of the input is fast, too."
 
     def gradient(upstream):
-        return transpose_to_one_channel(upstream, kernel), _kernel_gradient(volumes, kernel, upstream)
+        return transpose_to_one_channel(upstream, kernel), _kernel_gradient(
+            volumes, kernel, upstream
+        )
 
     return tf.nn.conv3d(volumes, kernel, STRIDE, "SAME"), gradient
 
@@ -95,11 +103,15 @@ def batch_normalisation(
     flat = tf.reshape(inputs, (-1, 1, inputs.shape[-2], inputs.shape[-1]))
     settings = {"x": flat, "scale": layer.gamma, "offset": layer.beta, "epsilon": layer.epsilon}
     if training and layer.trainable:
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(mean=[], variance=[], is_training=True, **settings)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            mean=[], variance=[], is_training=True, **settings
+        )
         count = tf.cast(tf.reduce_prod(tf.shape(flat)[:-1]), variance.dtype)
         layer.moving_mean.assign(layer.momentum * layer.moving_mean + (1 - layer.momentum) * mean)
         variance *= (count - 1) / count
-        layer.moving_variance.assign(layer.momentum * layer.moving_variance + (1 - layer.momentum) * variance)
+        layer.moving_variance.assign(
+            layer.momentum * layer.moving_variance + (1 - layer.momentum) * variance
+        )
     else:
         running = {"mean": layer.moving_mean, "variance": layer.moving_variance}
         outputs, *_ = tf.raw_ops.FusedBatchNormV3(**running, is_training=False, **settings)
@@ -125,19 +137,29 @@ class Kernel(keras.layers.Layer):
 # %% ../../nbs/model/02_cpu_kernels.ipynb #479de646
 def _is_pooled(layer, following) -> bool:
     "Whether this is a convolution of 3 that is followed by a mean of 2."
-    if not isinstance(layer, keras.layers.Conv3D) or not isinstance(following, keras.layers.AveragePooling3D):
+    if not isinstance(layer, keras.layers.Conv3D) or not isinstance(
+        following, keras.layers.AveragePooling3D
+    ):
         return False
     convolution = (layer.kernel.shape[:3], layer.strides, layer.padding, layer.use_bias)
     pooling = (following.pool_size, following.strides)
     even = not any(side % 2 for side in layer.output.shape[1:-1])
-    return even and convolution == ((3, 3, 3), (1, 1, 1), "same", False) and pooling == ((2, 2, 2), (2, 2, 2))
+    return (
+        even
+        and convolution == ((3, 3, 3), (1, 1, 1), "same", False)
+        and pooling == ((2, 2, 2), (2, 2, 2))
+    )
 
 
 def _is_to_one_channel(layer) -> bool:
     "Whether this is a transposed convolution of 4 with stride 2 into one channel."
     if not isinstance(layer, keras.layers.Conv3DTranspose):
         return False
-    return (layer.kernel.shape[:4], layer.strides, layer.padding) == ((4, 4, 4, 1), (2, 2, 2), "same")
+    return (layer.kernel.shape[:4], layer.strides, layer.padding) == (
+        (4, 4, 4, 1),
+        (2, 2, 2),
+        "same",
+    )
 
 # %% ../../nbs/model/02_cpu_kernels.ipynb #479de647
 def _convolve_and_pool(layer, inputs, training):
@@ -172,5 +194,7 @@ def fuse(
         return network
     exchanged, done = {}, False
     for layer, following in zip(network.layers, [*network.layers[1:], None]):
-        exchanged[layer], done = (keras.layers.Identity(), False) if done else _exchange(layer, following)
+        exchanged[layer], done = (
+            (keras.layers.Identity(), False) if done else _exchange(layer, following)
+        )
     return keras.models.clone_model(network, clone_function=exchanged.get)

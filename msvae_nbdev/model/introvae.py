@@ -79,7 +79,9 @@ class Introspective(Autoencoder):
         with tf.GradientTape() as tape:
             mean, log_variance = self.encode(volumes, training=True)
             latent, _ = self.draw(mean, log_variance)
-            reconstruction = tf.reduce_mean(squared_error(volumes, self.decode(latent, training=True)))
+            reconstruction = tf.reduce_mean(
+                squared_error(volumes, self.decode(latent, training=True))
+            )
             kl = tf.reduce_mean(kl_divergence(mean, log_variance))
             loss = self.vae_loss(reconstruction, kl)
             share = loss / tf.distribute.get_replica_context().num_replicas_in_sync
@@ -99,7 +101,9 @@ class Introspective(Autoencoder):
             images = self.decode(tf.concat(self.draw(mean, log_variance), 0), training=True)
             reconstruction = tf.reduce_mean(squared_error(volumes, tf.split(images, 2)[0]))
             loss = self.vae_loss(reconstruction, kl_real)
-            adversarial, kl_reconstruction, kl_sample = self.adversarial_loss(tf.stop_gradient(images))
+            adversarial, kl_reconstruction, kl_sample = self.adversarial_loss(
+                tf.stop_gradient(images)
+            )
             encoder_loss = share * (loss + adversarial)
         variables = self.encoder.trainable_variables
         self.optimizer.apply(tape.gradient(encoder_loss, variables), variables)
@@ -111,7 +115,10 @@ class Introspective(Autoencoder):
         with tf.GradientTape() as through_encoder:
             through_encoder.watch(images)
             kl_loss = share * 0.5 * self.kl_weight * tf.add_n(self.mean_kls(images, training=True))
-        ends = [tf.constant(share * self.reconstruction_weight), through_encoder.gradient(kl_loss, images)]
+        ends = [
+            tf.constant(share * self.reconstruction_weight),
+            through_encoder.gradient(kl_loss, images),
+        ]
         variables = self.decoder.trainable_variables
         gradients = tape.gradient([reconstruction, images], variables, output_gradients=ends)
         self.decoder_optimizer.apply(gradients, variables)
@@ -123,7 +130,12 @@ class Introspective(Autoencoder):
         images = self.decode(tf.concat([mean, prior], 0), training=False)
         reconstruction = squared_error(volumes, tf.split(images, 2)[0])
         kl_real = kl_divergence(mean, log_variance)
-        values = self.vae_loss(reconstruction, kl_real), reconstruction, kl_real, *self.mean_kls(images)
+        values = (
+            self.vae_loss(reconstruction, kl_real),
+            reconstruction,
+            kl_real,
+            *self.mean_kls(images),
+        )
         return self.track(**dict(zip(self.metric_names, values)))
 
 # %% ../../nbs/model/04_introvae.ipynb #08431039
@@ -139,7 +151,8 @@ class IntroVAE(Introspective):
         self,
         encoder: keras.Model,  # volumes -> [mean, log variance]
         decoder: keras.Model,  # latent -> volumes
-        margin: float | None = None,  # m, nats; None: `margin_factor` times the KL of real scans at the end of the warm-up
+        margin: float
+        | None = None,  # m, nats; None: `margin_factor` times the KL of real scans at the end of the warm-up
         negative_weight: float = 1.25,  # w_neg, of the hinges
         **kwargs,  # reconstruction_weight, kl_weight, margin_factor, seed
     ):
@@ -158,7 +171,9 @@ class IntroVAE(Introspective):
     def hinges(self, kls):
         "The positive part of each margin - KL, open or shut by the mean over all devices."
         kls, margin = tf.stack(kls), self.current_margin()
-        means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(kls))
+        means = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, tf.stop_gradient(kls)
+        )
         return tf.where(means < margin, margin - kls, 0.0)
 
     def adversarial_loss(self, images):
@@ -181,10 +196,13 @@ class SoftIntroVAE(Introspective):
         decoder: keras.Model,  # latent -> volumes
         beta_rec: float = 1.0,  # weight of the squared error
         beta_kl: float = 1.0,  # weight of the KL
-        beta_neg: float | None = None,  # weight of the KL inside the exponential; None: from the KL at the end of the warm-up
+        beta_neg: float
+        | None = None,  # weight of the KL inside the exponential; None: from the KL at the end of the warm-up
         **kwargs,  # margin_factor, seed
     ):
-        super().__init__(encoder, decoder, reconstruction_weight=beta_rec, kl_weight=beta_kl, **kwargs)
+        super().__init__(
+            encoder, decoder, reconstruction_weight=beta_rec, kl_weight=beta_kl, **kwargs
+        )
         self.scale = 1.0 / math.prod(decoder.output_shape[1:])
         self.beta_neg = beta_neg
 
@@ -204,7 +222,9 @@ class SoftIntroVAE(Introspective):
             return self.beta_neg
         rate = tf.constant(0.1)
         for _ in range(20):
-            rate = tf.math.log(rate / (4 * self.scale * self.kl_weight)) / (self.margin_factor * self.kl_level)
+            rate = tf.math.log(rate / (4 * self.scale * self.kl_weight)) / (
+                self.margin_factor * self.kl_level
+            )
         return rate / (2 * self.scale)
 
     def adversarial_loss(self, images):
@@ -213,9 +233,13 @@ class SoftIntroVAE(Introspective):
         kl = kl_divergence(mean, log_variance)
         latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean, stream=3)
         error = squared_error(images, self.decode(latent, training=True))
-        soft = tf.exp(-2.0 * self.scale * (self.reconstruction_weight * error + self.current_beta_neg() * kl))
+        soft = tf.exp(
+            -2.0 * self.scale * (self.reconstruction_weight * error + self.current_beta_neg() * kl)
+        )
         kls = [tf.reduce_mean(half) for half in tf.split(kl, 2)]
-        return 0.25 / self.scale * tf.add_n([tf.reduce_mean(half) for half in tf.split(soft, 2)]), *kls
+        return 0.25 / self.scale * tf.add_n(
+            [tf.reduce_mean(half) for half in tf.split(soft, 2)]
+        ), *kls
 
 # %% ../../nbs/model/04_introvae.ipynb #4d377506
 def describe_kl(
@@ -228,7 +252,9 @@ def describe_kl(
     if kl_real > margin:
         return f"KL(real) {kl_real:.0f} > margin {margin:.0f}: the margin is too small"
     if kl_sample < kl_real:
-        return f"{samples} < KL(real) {kl_real:.0f}: the encoder does not separate samples from scans"
+        return (
+            f"{samples} < KL(real) {kl_real:.0f}: the encoder does not separate samples from scans"
+        )
     if kl_sample > 1.5 * margin:
         return f"{samples} far above margin {margin:.0f}: the decoder does not follow"
     return f"{samples} >= KL(real) {kl_real:.0f}, near margin {margin:.0f}: healthy"

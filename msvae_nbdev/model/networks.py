@@ -41,16 +41,18 @@ ONEDNN_BY_DEFAULT = {"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_
 
 
 def onednn_is_off(
-    flags: str, # of the processor, as in /proc/cpuinfo
-    choice: str | None, # TF_ENABLE_ONEDNN_OPTS, None where it is not set
-    machine: str = platform.machine(), # the architecture
-) -> bool: # False where it is on, does not exist, or where switching it off was the user's choice
+    flags: str,  # of the processor, as in /proc/cpuinfo
+    choice: str | None,  # TF_ENABLE_ONEDNN_OPTS, None where it is not set
+    machine: str = platform.machine(),  # the architecture
+) -> bool:  # False where it is on, does not exist, or where switching it off was the user's choice
     "Whether TensorFlow computes without oneDNN although nobody asked for that."
     x86 = machine in ("x86_64", "AMD64")
     return x86 and choice is None and not ONEDNN_BY_DEFAULT & set(flags.split())
 
 # %% ../../nbs/model/01_networks.ipynb #0938afc3
-def processor() -> dict: # model name and instruction sets, empty text where the system does not tell
+def processor() -> (
+    dict
+):  # model name and instruction sets, empty text where the system does not tell
     "What this machine computes with, as the first entry of /proc/cpuinfo says."
     path = Path("/proc/cpuinfo")
     lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
@@ -59,7 +61,9 @@ def processor() -> dict: # model name and instruction sets, empty text where the
     return {"model": facts.get("model name", platform.processor()), "flags": facts.get("flags", "")}
 
 # %% ../../nbs/model/01_networks.ipynb #0938afc4
-if "tensorflow" in sys.modules and onednn_is_off(processor()["flags"], os.environ.get("TF_ENABLE_ONEDNN_OPTS")):
+if "tensorflow" in sys.modules and onednn_is_off(
+    processor()["flags"], os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+):
     warnings.warn(
         "TensorFlow was imported before msvae_nbdev and computes without oneDNN, some ten times slower "
         "on this processor: import msvae_nbdev first, or set TF_ENABLE_ONEDNN_OPTS=1",
@@ -167,7 +171,9 @@ def multiply_adds(
 # %% ../../nbs/model/01_networks.ipynb #5fb308b0
 def layer_table(
     model: keras.Model,  # an encoder or a decoder
-) -> pd.DataFrame:  # one row per layer: layer, output shape, parameters, millions of multiplications
+) -> (
+    pd.DataFrame
+):  # one row per layer: layer, output shape, parameters, millions of multiplications
     "The layers of a network with their output shapes, numbers of parameters and cost."
     rows = [
         {
@@ -208,16 +214,28 @@ def _block(figure, left, shape, names):
     volume = len(shape) > 1
     side, count = (max(shape[:-1]), shape[-1]) if volume else (4 + 3 * math.log2(shape[0]), 1)
     width, tilt, half = 0.5 + 0.35 * math.log2(count), 0.22 * side, side / 2
-    outline = dict(mode="lines", fill="toself", line=dict(color="#444", width=1), hoverinfo="skip", showlegend=False)
+    outline = dict(
+        mode="lines",
+        fill="toself",
+        line=dict(color="#444", width=1),
+        hoverinfo="skip",
+        showlegend=False,
+    )
     front = np.array([0, 0, width, width, 0]), np.array([-half, half, half, -half, -half])
-    figure.add_scatter(x=front[0] + left, y=front[1], fillcolor="#9ecae1" if volume else "#fdae6b", **outline)
+    figure.add_scatter(
+        x=front[0] + left, y=front[1], fillcolor="#9ecae1" if volume else "#fdae6b", **outline
+    )
     if volume:
         x = np.array([0, 0.6, width + 0.6, width + 0.6, width, width, 0])
         y = [half, half + tilt, half + tilt, tilt - half, -half, half, half]
         figure.add_scatter(x=x + left, y=y, fillcolor="#deebf7", **outline)
     text = dict(x=left + width / 2, showarrow=False)
-    figure.add_annotation(y=-27, text="x".join(map(str, shape)), textangle=-90, yanchor="top", font_size=12, **text)
-    figure.add_annotation(y=37, text="<br>".join(names), yanchor="bottom", font=dict(size=10, color="#666"), **text)
+    figure.add_annotation(
+        y=-27, text="x".join(map(str, shape)), textangle=-90, yanchor="top", font_size=12, **text
+    )
+    figure.add_annotation(
+        y=37, text="<br>".join(names), yanchor="bottom", font=dict(size=10, color="#666"), **text
+    )
     return left + max(width, 1.1) + 1.2
 
 
@@ -227,9 +245,19 @@ def network_figure(
     "Draw networks as blocks, from left to right."
     figure, left = go.Figure(), 0.0
     for model in models:
-        figure.add_annotation(x=left, y=-58, text=model.name, showarrow=False, xanchor="left", yanchor="bottom", font_size=14)
+        figure.add_annotation(
+            x=left,
+            y=-58,
+            text=model.name,
+            showarrow=False,
+            xanchor="left",
+            yanchor="bottom",
+            font_size=14,
+        )
         for shape, names in stages(model):
             left = _block(figure, left, shape, names)
         left += 1.0
     figure.update_xaxes(visible=False).update_yaxes(visible=False, range=[-58, 62])
-    return figure.update_layout(template="msvae", width=1150, height=430, margin=dict(l=10, r=10, t=10, b=10))
+    return figure.update_layout(
+        template="msvae", width=1150, height=430, margin=dict(l=10, r=10, t=10, b=10)
+    )

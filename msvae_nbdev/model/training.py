@@ -29,7 +29,15 @@ import plotly.graph_objects as go
 from fastcore.basics import patch
 
 from ..cohort import split_patients
-from ..core import MsvaeError, atomic_path, provenance, read_json, read_tsv, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    provenance,
+    read_json,
+    read_tsv,
+    write_json,
+    write_tsv,
+)
 from .cpu_kernels import fuse
 from ..figures import save_figure
 from .introvae import IntroVAE, SoftIntroVAE, describe_kl
@@ -40,48 +48,68 @@ from .volumes import PreparedDataset, open_prepared
 
 # %% ../../nbs/model/07_training.ipynb #151353cc
 def training_batches(
-    volumes: np.ndarray, # (n, 40, 48, 40, 1), may be mapped from disk
-    rows: np.ndarray, # those to train on
-    batch_size: int, # scans
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1), may be mapped from disk
+    rows: np.ndarray,  # those to train on
+    batch_size: int,  # scans
     seed: int,
-    first: int, # epoch, counted from 0
-    last: int, # epoch after the last
-    flip: bool = False, # mirror every second scan, left to right
-    intensity: float = 0.0, # standard deviation of the logarithm of a factor on each scan
-) -> tf.data.Dataset: # of (batch_size, 40, 48, 40, 1), len(rows) // batch_size batches an epoch
+    first: int,  # epoch, counted from 0
+    last: int,  # epoch after the last
+    flip: bool = False,  # mirror every second scan, left to right
+    intensity: float = 0.0,  # standard deviation of the logarithm of a factor on each scan
+) -> tf.data.Dataset:  # of (batch_size, 40, 48, 40, 1), len(rows) // batch_size batches an epoch
     "Shuffled batches of epochs `first` to `last`, read while the network computes."
+
     def order():
         for epoch in range(first, last):
             random = np.random.default_rng((seed, epoch))
             shuffled = random.permutation(rows)
             for start in range(0, len(rows) - batch_size + 1, batch_size):
-                yield np.sort(shuffled[start:start + batch_size]), random.random(batch_size), random.standard_normal(batch_size)
+                yield (
+                    np.sort(shuffled[start : start + batch_size]),
+                    random.random(batch_size),
+                    random.standard_normal(batch_size),
+                )
+
     signature = [tf.TensorSpec((batch_size,), kind) for kind in (tf.int64, tf.float64, tf.float64)]
     drawn = tf.data.Dataset.from_generator(order, output_signature=tuple(signature))
-    return _read(drawn, lambda chosen, coin, normal: augment(volumes[chosen], coin < 0.5 if flip else None, np.exp(intensity * normal)), volumes.shape[1:])
+    return _read(
+        drawn,
+        lambda chosen, coin, normal: augment(
+            volumes[chosen], coin < 0.5 if flip else None, np.exp(intensity * normal)
+        ),
+        volumes.shape[1:],
+    )
 
 
 def _read(drawn: tf.data.Dataset, read, shape: tuple) -> tf.data.Dataset:
     "Turn batches of row numbers, and what was drawn for them, into batches of volumes."
+
     def batch(rows, *chance):
-        return tf.ensure_shape(tf.numpy_function(read, [rows, *chance], tf.float32), (rows.shape[0], *shape))
+        return tf.ensure_shape(
+            tf.numpy_function(read, [rows, *chance], tf.float32), (rows.shape[0], *shape)
+        )
+
     return drawn.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 # %% ../../nbs/model/07_training.ipynb #6e97dea0
 def ordered_batches(
-    volumes: np.ndarray, # (n, 40, 48, 40, 1)
-    rows: np.ndarray, # those to go through, in this order
-    batch_size: int = 32, # scans
-) -> tf.data.Dataset: # the last batch may be smaller
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1)
+    rows: np.ndarray,  # those to go through, in this order
+    batch_size: int = 32,  # scans
+) -> tf.data.Dataset:  # the last batch may be smaller
     "The chosen scans, in order, each once."
-    return _read(tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size), lambda chosen: volumes[chosen], volumes.shape[1:])
+    return _read(
+        tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size),
+        lambda chosen: volumes[chosen],
+        volumes.shape[1:],
+    )
 
 # %% ../../nbs/model/07_training.ipynb #170eb916
 def augment(
-    batch: np.ndarray, # (n, 40, 48, 40, 1), float32 in [0, 1]; changed in place
-    mirrored: np.ndarray | None, # (n,), those to mirror left to right
-    factor: np.ndarray, # (n,), on the intensities; 1 leaves a scan as it is
-) -> np.ndarray: # like `batch`
+    batch: np.ndarray,  # (n, 40, 48, 40, 1), float32 in [0, 1]; changed in place
+    mirrored: np.ndarray | None,  # (n,), those to mirror left to right
+    factor: np.ndarray,  # (n,), on the intensities; 1 leaves a scan as it is
+) -> np.ndarray:  # like `batch`
     "Mirror some scans and scale their intensities; what is brighter than 1 is cut off."
     if mirrored is not None:
         batch[mirrored] = batch[mirrored, ::-1]
@@ -97,38 +125,47 @@ def _variables(model: keras.Model, networks_only: bool = False) -> list:
         return networks
     own = [model.step, *([model.kl_level] if hasattr(model, "kl_level") else [])]
     optimizers = [model.optimizer, getattr(model, "decoder_optimizer", None)]
-    return [*networks, *own, *(variable for optimizer in optimizers if optimizer for variable in optimizer.variables)]
+    return [
+        *networks,
+        *own,
+        *(variable for optimizer in optimizers if optimizer for variable in optimizer.variables),
+    ]
 
 
 def _arrays(model: keras.Model, networks_only: bool = False) -> dict:
     "A copy of these variables, by number."
-    return {f"v{number}": np.array(keras.ops.convert_to_numpy(variable)) for number, variable in enumerate(_variables(model, networks_only))}
+    return {
+        f"v{number}": np.array(keras.ops.convert_to_numpy(variable))
+        for number, variable in enumerate(_variables(model, networks_only))
+    }
 
 
 def save_arrays(
-    path: str | os.PathLike, # .npz
-    **content, # arrays v0, v1 ... and JSON-ready facts
+    path: str | os.PathLike,  # .npz
+    **content,  # arrays v0, v1 ... and JSON-ready facts
 ) -> None:
     "Write arrays and facts, whole or not at all."
-    arrays = {name: content.pop(name) for name in list(content) if isinstance(content[name], np.ndarray)}
+    arrays = {
+        name: content.pop(name) for name in list(content) if isinstance(content[name], np.ndarray)
+    }
     with atomic_path(path) as temporary:
         np.savez(temporary, facts=json.dumps(content), **arrays)
 
 
 def save_state(
-    model: keras.Model, # compiled and built
-    path: str | os.PathLike, # .npz
-    **facts, # JSON-ready: what else belongs to this moment
+    model: keras.Model,  # compiled and built
+    path: str | os.PathLike,  # .npz
+    **facts,  # JSON-ready: what else belongs to this moment
 ) -> None:
     "Store everything that the next step depends on, whole or not at all."
     save_arrays(path, **_arrays(model), **facts)
 
 
 def load_state(
-    model: keras.Model, # compiled and built as when the state was saved
-    path: str | os.PathLike, # .npz
-    networks_only: bool = False, # as when it was saved
-) -> dict: # the facts given to `save_state`
+    model: keras.Model,  # compiled and built as when the state was saved
+    path: str | os.PathLike,  # .npz
+    networks_only: bool = False,  # as when it was saved
+) -> dict:  # the facts given to `save_state`
     "Put everything back. `MsvaeError` where the file is damaged or of another model."
     variables = _variables(model, networks_only)
     try:
@@ -136,7 +173,9 @@ def load_state(
             arrays = [state[f"v{number}"] for number in range(len(state.files) - 1)]
             facts = json.loads(str(state["facts"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise MsvaeError(f"{path} is damaged ({error}): delete it to start this run anew") from error
+        raise MsvaeError(
+            f"{path} is damaged ({error}): delete it to start this run anew"
+        ) from error
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise MsvaeError(f"{path} belongs to another model: choose another run folder")
     for variable, array in zip(variables, arrays):
@@ -159,15 +198,18 @@ def check_collapse(
     adversarial = config["objective"] != "vae" and row["epoch"] > config["warmup_epochs"]
     if begun and row["reconstruction"] > 0.97 * mean_image_error:
         return "the reconstructions show no more than the mean image"
-    if adversarial and row["reconstruction"] > 1.5 * history[config["warmup_epochs"] - 1]["reconstruction"]:
+    if (
+        adversarial
+        and row["reconstruction"] > 1.5 * history[config["warmup_epochs"] - 1]["reconstruction"]
+    ):
         return "the adversarial phase has given up the reconstructions of its warm-up"
     return ""
 
 # %% ../../nbs/model/07_training.ipynb #e98bbd68
 def mean_image(
-    volumes: np.ndarray, # (n, 40, 48, 40, 1)
-    rows: np.ndarray, # those to average
-) -> tuple: # (the mean (40, 48, 40, 1), its squared error summed over voxels, mean over scans)
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1)
+    rows: np.ndarray,  # those to average
+) -> tuple:  # (the mean (40, 48, 40, 1), its squared error summed over voxels, mean over scans)
     "The mean scan and how far the scans are from it."
     total, square = np.zeros(volumes.shape[1:]), 0.0
     for row in rows:
@@ -182,17 +224,28 @@ class Recorder(keras.callbacks.Callback):
 
     def __init__(
         self,
-        run: Path, # the run folder
-        config: dict, # as in config.json
-        steps: int, # in an epoch
-        mean_image_error: float, # squared error of the mean image
-        history: list, # rows of the epochs that are done
-        lines: bool = False, # one plain line per epoch
-        save_every: float | None = 60.0, # seconds between two checkpoints, at least; None: write nothing
+        run: Path,  # the run folder
+        config: dict,  # as in config.json
+        steps: int,  # in an epoch
+        mean_image_error: float,  # squared error of the mean image
+        history: list,  # rows of the epochs that are done
+        lines: bool = False,  # one plain line per epoch
+        save_every: float
+        | None = 60.0,  # seconds between two checkpoints, at least; None: write nothing
     ):
         super().__init__()
-        self.run, self.config, self.steps, self.mean_image_error, self.history, self.lines = run, config, steps, mean_image_error, history, lines
-        self.best, self.better = min((row["val_loss"] for row in history if "val_loss" in row), default=np.inf), None
+        self.run, self.config, self.steps, self.mean_image_error, self.history, self.lines = (
+            run,
+            config,
+            steps,
+            mean_image_error,
+            history,
+            lines,
+        )
+        self.best, self.better = (
+            min((row["val_loss"] for row in history if "val_loss" in row), default=np.inf),
+            None,
+        )
         self.save_every, self.written = save_every, time.monotonic()
         self.saved = self.last_good = len(history)
 
@@ -204,26 +257,41 @@ class Recorder(keras.callbacks.Callback):
             self.stop("diverged", "the loss is not a number")
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3), "scans": self.steps * self.config["batch_size"]}
+        row = {
+            "epoch": epoch + 1,
+            "seconds": round(time.perf_counter() - self.start, 3),
+            "scans": self.steps * self.config["batch_size"],
+        }
         self.history.append(row | {name: float(value) for name, value in logs.items()})
         if self.lines:
             print(self.line(), file=sys.stderr, flush=True)
         self.model.stop_training = patience_used_up(self.history, self.config["patience"])
         self.check(epoch + 1)
         last = self.model.stop_training or epoch + 1 in phases(self.config)
-        if self.last_good == epoch + 1 and self.save_every is not None and (last or time.monotonic() > self.written + self.save_every):
+        if (
+            self.last_good == epoch + 1
+            and self.save_every is not None
+            and (last or time.monotonic() > self.written + self.save_every)
+        ):
             self.save()
 
 # %% ../../nbs/model/07_training.ipynb #e7ca2bb2
 @patch
 def check(self: Recorder, epoch: int):
     "Remember the best epoch; stop a training that has gone wrong."
-    if not all(np.isfinite(keras.ops.convert_to_numpy(variable)).all() for variable in _variables(self.model, networks_only=True)):
+    if not all(
+        np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+        for variable in _variables(self.model, networks_only=True)
+    ):
         self.stop("diverged", "a weight is not a number")
     collapse = check_collapse(self.history, self.config, self.steps, self.mean_image_error)
     if not collapse:
         self.last_good = epoch
-    elif epoch >= self.last_good + COLLAPSED_EPOCHS or self.model.stop_training or epoch == self.config["epochs"]:
+    elif (
+        epoch >= self.last_good + COLLAPSED_EPOCHS
+        or self.model.stop_training
+        or epoch == self.config["epochs"]
+    ):
         self.stop("collapsed", collapse)
     if self.history[-1].get("val_loss", np.inf) < self.best:
         self.best = self.history[-1]["val_loss"]
@@ -239,16 +307,30 @@ def save(self: Recorder):
         save_state(self.model, self.run / "checkpoints" / "last.npz", history=self.history)
         self.saved, self.better, self.written = len(self.history), None, time.monotonic()
         write_history(self.history, self.run)
-        save_figure(curves_figure(pd.DataFrame(self.history), self.config), self.run, "training-curves", "Training curves", CURVES_CAPTION)
+        save_figure(
+            curves_figure(pd.DataFrame(self.history), self.config),
+            self.run,
+            "training-curves",
+            "Training curves",
+            CURVES_CAPTION,
+        )
     except MsvaeError as error:
-        raise MsvaeError(f"{error}. The state of epoch {self.saved} is kept: make room, and give the same command again to go on from there") from error
+        raise MsvaeError(
+            f"{error}. The state of epoch {self.saved} is kept: make room, and give the same command again to go on from there"
+        ) from error
 
 
 @patch
 def stop(self: Recorder, kind: str, reason: str):
     "End the training with advice."
-    state = f"the state of epoch {self.saved} is kept in {self.run / 'checkpoints' / 'last.npz'}" if self.saved else "no epoch was finished"
-    raise MsvaeError(f"training {kind} in epoch {len(self.history) + (kind == 'diverged')}: {reason} ({state}). Begin a new run folder and {self.model.advice[kind]}")
+    state = (
+        f"the state of epoch {self.saved} is kept in {self.run / 'checkpoints' / 'last.npz'}"
+        if self.saved
+        else "no epoch was finished"
+    )
+    raise MsvaeError(
+        f"training {kind} in epoch {len(self.history) + (kind == 'diverged')}: {reason} ({state}). Begin a new run folder and {self.model.advice[kind]}"
+    )
 
 
 @patch
@@ -256,7 +338,11 @@ def line(self: Recorder) -> str:
     "How the last epoch went, in a line."
     row, epochs = self.history[-1], self.config["epochs"]
     left = np.median([past["seconds"] for past in self.history[-5:]]) * (epochs - row["epoch"])
-    values = ", ".join(f"{name} {row[name]:.4g}" for name in (*self.model.metric_names[1:], "val_reconstruction") if name in row)
+    values = ", ".join(
+        f"{name} {row[name]:.4g}"
+        for name in (*self.model.metric_names[1:], "val_reconstruction")
+        if name in row
+    )
     if getattr(self.model, "adversarial", False):
         margin = float(keras.ops.convert_to_numpy(self.model.current_margin()))
         values += f"; {describe_kl(row['kl_real'], row['kl_sample'], margin)}"
@@ -264,45 +350,67 @@ def line(self: Recorder) -> str:
 
 # %% ../../nbs/model/07_training.ipynb #da856b1a
 def write_history(
-    history: list, # one dict per epoch
-    run: Path, # the run folder
+    history: list,  # one dict per epoch
+    run: Path,  # the run folder
 ) -> None:
     "Write history.csv."
     with atomic_path(run / "history.csv") as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False)
 
 # %% ../../nbs/model/07_training.ipynb #7fd196f1
-CURVES_CAPTION = ("Top: squared error of the reconstruction, summed over voxels; dashed on patients the model was not trained on, where its latent mean is decoded. "
-                  "Bottom: KL of scans and, for an introspective VAE, of reconstructions and samples, on the validation patients. The adversarial phase is healthy "
-                  "while the KL of samples stays at or above that of scans. The dotted line is where the warm-up ends.")
-CURVE_COLORS = {"reconstruction": "#0072B2", "kl": "#0072B2", "kl_real": "#0072B2", "kl_reconstruction": "#E69F00", "kl_sample": "#D55E00"}
+CURVES_CAPTION = (
+    "Top: squared error of the reconstruction, summed over voxels; dashed on patients the model was not trained on, where its latent mean is decoded. "
+    "Bottom: KL of scans and, for an introspective VAE, of reconstructions and samples, on the validation patients. The adversarial phase is healthy "
+    "while the KL of samples stays at or above that of scans. The dotted line is where the warm-up ends."
+)
+CURVE_COLORS = {
+    "reconstruction": "#0072B2",
+    "kl": "#0072B2",
+    "kl_real": "#0072B2",
+    "kl_reconstruction": "#E69F00",
+    "kl_sample": "#D55E00",
+}
 
 
 def curves_figure(
-    history: pd.DataFrame, # one row per epoch
-    config: dict, # as in config.json
-) -> go.Figure: # error above, KL below
+    history: pd.DataFrame,  # one row per epoch
+    config: dict,  # as in config.json
+) -> go.Figure:  # error above, KL below
     "How a training went."
     from plotly.subplots import make_subplots
 
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.5, 0.5])
     for name in (column for column in history if column.removeprefix("val_") in CURVE_COLORS):
         held_out, quantity = name.startswith("val_"), name.removeprefix("val_")
-        figure.add_scatter(x=history.epoch, y=history[name], name=quantity.replace("kl", "KL").replace("_", " of ", 1) + (", validation" if held_out else ""),
-                           mode="lines", line=dict(color=CURVE_COLORS[quantity], dash="dash" if held_out else "solid"), row=1 if quantity == "reconstruction" else 2, col=1)
+        figure.add_scatter(
+            x=history.epoch,
+            y=history[name],
+            name=quantity.replace("kl", "KL").replace("_", " of ", 1)
+            + (", validation" if held_out else ""),
+            mode="lines",
+            line=dict(color=CURVE_COLORS[quantity], dash="dash" if held_out else "solid"),
+            row=1 if quantity == "reconstruction" else 2,
+            col=1,
+        )
     if config["objective"] != "vae":
         figure.add_vline(x=config["warmup_epochs"] + 0.5, line=dict(dash="dot", color="#666"))
-    figure.update_yaxes(title="squared error", row=1).update_yaxes(title="KL, nats", row=2).update_xaxes(title="epoch", row=2)
+    figure.update_yaxes(title="squared error", row=1).update_yaxes(
+        title="KL, nats", row=2
+    ).update_xaxes(title="epoch", row=2)
     return figure.update_layout(template="msvae", height=520)
 
 # %% ../../nbs/model/07_training.ipynb #f4e96c59
 def patience_used_up(
-    history: list, # one dict per epoch
-    patience: int | None, # epochs without a better validation loss; None: never stop early
+    history: list,  # one dict per epoch
+    patience: int | None,  # epochs without a better validation loss; None: never stop early
 ) -> bool:
     "Whether early stopping ends the training here; the same after a resume, since it is read from the history."
     losses = [row.get("val_loss", np.inf) for row in history]
-    return bool(patience) and len(losses) > patience and len(losses) - 1 - int(np.argmin(losses)) >= patience
+    return (
+        bool(patience)
+        and len(losses) > patience
+        and len(losses) - 1 - int(np.argmin(losses)) >= patience
+    )
 
 # %% ../../nbs/model/07_training.ipynb #9aafb0ae
 ADVERSARIAL_RATE = 2e-4
@@ -316,34 +424,44 @@ def rate_schedule(
     start, cosine = config["learning_rate"], keras.optimizers.schedules.CosineDecay
     if config["objective"] == "vae":
         return cosine(start, config["epochs"] * steps_per_epoch, alpha=0.05)
-    return cosine(start, config["warmup_epochs"] * steps_per_epoch, alpha=min(ADVERSARIAL_RATE / start, 1.0))
+    return cosine(
+        start, config["warmup_epochs"] * steps_per_epoch, alpha=min(ADVERSARIAL_RATE / start, 1.0)
+    )
 
 # %% ../../nbs/model/07_training.ipynb #c7540440
 def compute_policy(
-    precision: str, # auto, float32 or mixed_bfloat16
-) -> str: # name of a Keras dtype policy
+    precision: str,  # auto, float32 or mixed_bfloat16
+) -> str:  # name of a Keras dtype policy
     "What the networks compute in: bfloat16 only where all graphics cards are made for it."
     if precision not in ("auto", "float32", "mixed_bfloat16"):
         raise MsvaeError(f"unknown precision {precision!r}: use auto, float32 or mixed_bfloat16")
     if precision != "auto":
         return precision
-    cards = [tf.config.experimental.get_device_details(card) for card in tf.config.list_physical_devices("GPU")]
+    cards = [
+        tf.config.experimental.get_device_details(card)
+        for card in tf.config.list_physical_devices("GPU")
+    ]
     able = cards and all(card.get("compute_capability", (0, 0)) >= (8, 0) for card in cards)
     return "mixed_bfloat16" if able else "float32"
 
 
 def default_strategy() -> tf.distribute.Strategy:
     "All graphics cards of this machine, and other machines where TF_CONFIG names them."
-    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])) > 1:
+    if (
+        len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", []))
+        > 1
+    ):
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy(cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
+        return tf.distribute.MirroredStrategy(
+            cross_device_ops=tf.distribute.HierarchicalCopyAllReduce()
+        )
     return tf.distribute.get_strategy()
 
 # %% ../../nbs/model/07_training.ipynb #47251e73
 def is_chief(
     strategy: tf.distribute.Strategy,
-) -> bool: # True on a single machine
+) -> bool:  # True on a single machine
     "Whether this process writes the run folder."
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_id
@@ -354,7 +472,7 @@ OBJECTIVES = {"vae": VAE, "introvae": IntroVAE, "softintrovae": SoftIntroVAE}
 
 @contextlib.contextmanager
 def dtype_policy(
-    name: str, # float32 or mixed_bfloat16
+    name: str,  # float32 or mixed_bfloat16
 ):
     "Layers that are made in this block compute like this."
     before = keras.config.dtype_policy()
@@ -387,28 +505,40 @@ def make_model(
         model = OBJECTIVES[config["objective"]](encoder, decoder, seed=config["seed"], **options)
     except (TypeError, ValueError) as error:
         options = ", ".join(config["options"]) or "none"
-        raise MsvaeError(f"{config['objective']} does not take these options ({options}): {error}") from error
+        raise MsvaeError(
+            f"{config['objective']} does not take these options ({options}): {error}"
+        ) from error
     model.compile(optimizer=keras.optimizers.Adam(rate_schedule(config, steps_per_epoch)))
-    model.optimizer.build(model.trainable_variables if config["objective"] == "vae" else encoder.trainable_variables)
+    model.optimizer.build(
+        model.trainable_variables if config["objective"] == "vae" else encoder.trainable_variables
+    )
     return model
 
 # %% ../../nbs/model/07_training.ipynb #fd8bc4cd
 def check_config(
-    config: dict, # what is asked for now
-    run: Path, # the run folder, which may hold an earlier config.json
+    config: dict,  # what is asked for now
+    run: Path,  # the run folder, which may hold an earlier config.json
 ) -> None:
     "`MsvaeError` for arguments that make no sense, or that differ from those the run was begun with."
     if config["objective"] not in OBJECTIVES:
-        raise MsvaeError(f"unknown objective {config['objective']!r}: use one of {', '.join(OBJECTIVES)}")
+        raise MsvaeError(
+            f"unknown objective {config['objective']!r}: use one of {', '.join(OBJECTIVES)}"
+        )
     for name in ("latent_dim", "epochs", "batch_size"):
         if config[name] < 1:
             raise MsvaeError(f"{name} is {config[name]}: it must be at least 1")
     if not 0 <= config["warmup_epochs"] <= config["epochs"]:
-        raise MsvaeError(f"{config['warmup_epochs']} warm-up epochs do not fit into {config['epochs']} epochs")
+        raise MsvaeError(
+            f"{config['warmup_epochs']} warm-up epochs do not fit into {config['epochs']} epochs"
+        )
     if config["objective"] != "vae" and config["warmup_epochs"] < 1:
-        raise MsvaeError(f"{config['objective']} needs at least one warm-up epoch: its adversarial phase uses the batch statistics learnt there")
+        raise MsvaeError(
+            f"{config['objective']} needs at least one warm-up epoch: its adversarial phase uses the batch statistics learnt there"
+        )
     if config["patience"] and (config["objective"] != "vae" or not config["validation"]):
-        raise MsvaeError("patience needs the validation loss of a plain vae: leave it out for other objectives, and hold out validation patients")
+        raise MsvaeError(
+            "patience needs the validation loss of a plain vae: leave it out for other objectives, and hold out validation patients"
+        )
     compute_policy(config["precision"])
     check_same(config, run)
 
@@ -418,11 +548,23 @@ def check_same(config: dict, run: Path) -> None:
     if not (run / "config.json").exists():
         return
     before = read_json(run / "config.json")
-    defaults = {name: parameter.default for name, parameter in inspect.signature(train).parameters.items()}
-    earlier = {name: before.get(name, defaults.get(name)) for name in config if name not in ("prepared", "precision")}
-    differ = [f"{name} was {value}, now {config[name]}" for name, value in earlier.items() if value != config[name]]
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(train).parameters.items()
+    }
+    earlier = {
+        name: before.get(name, defaults.get(name))
+        for name in config
+        if name not in ("prepared", "precision")
+    }
+    differ = [
+        f"{name} was {value}, now {config[name]}"
+        for name, value in earlier.items()
+        if value != config[name]
+    ]
     if differ:
-        raise MsvaeError(f"{run} holds a run with other arguments ({'; '.join(differ)}): choose another folder, or delete it")
+        raise MsvaeError(
+            f"{run} holds a run with other arguments ({'; '.join(differ)}): choose another folder, or delete it"
+        )
 
 # %% ../../nbs/model/07_training.ipynb #ae830f38
 def use_cores() -> None:
@@ -432,69 +574,113 @@ def use_cores() -> None:
 
 # %% ../../nbs/model/07_training.ipynb #bd2acbe2
 def train(
-    prepared: str | os.PathLike | PreparedDataset, # prepared folder
-    run: str | os.PathLike, # run folder, new or to be continued
-    objective: str = "vae", # vae, introvae or softintrovae
-    latent_dim: int = 32, # length of the latent vector
+    prepared: str | os.PathLike | PreparedDataset,  # prepared folder
+    run: str | os.PathLike,  # run folder, new or to be continued
+    objective: str = "vae",  # vae, introvae or softintrovae
+    latent_dim: int = 32,  # length of the latent vector
     epochs: int = 30,
-    batch_size: int = 16, # scans a step
-    learning_rate: float = 2e-3, # of Adam at the start; see `rate_schedule`
-    warmup_epochs: int | None = None, # vae: beta rises over them; others: a plain VAE. None: 0 for vae, half the epochs for others
-    test: float = 0.1, # share of each class's patients held out
-    validation: float = 0.1, # share held out to watch the training
-    seed: int = 0, # of the split, the first weights, the order and the noise
-    include_suspect: bool = False, # also scans whose quality check raised doubts
-    deterministic: bool = False, # bit-for-bit repeatable, somewhat slower
-    flip: bool = True, # augmentation: mirror half of the scans, left to right
-    intensity: float = 0.0, # augmentation: standard deviation of the logarithm of a factor on the intensities
-    patience: int | None = None, # vae: stop after so many epochs without a better validation loss
-    precision: str = "auto", # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
-    tensorboard: bool = False, # also write events for TensorBoard, to the run's folder of that name
-    strategy: tf.distribute.Strategy | None = None, # devices that share a batch; None: see `default_strategy`
-    save_every: float = 60.0, # seconds between two checkpoints, at least
-    verbose: str | int = "auto", # 0 silent, 1 progress bar, 2 a line per epoch; auto: a bar on a terminal, else lines
-    **options, # of the objective, such as beta, margin, negative_weight, beta_neg
-): # the finished `Run`
+    batch_size: int = 16,  # scans a step
+    learning_rate: float = 2e-3,  # of Adam at the start; see `rate_schedule`
+    warmup_epochs: int
+    | None = None,  # vae: beta rises over them; others: a plain VAE. None: 0 for vae, half the epochs for others
+    test: float = 0.1,  # share of each class's patients held out
+    validation: float = 0.1,  # share held out to watch the training
+    seed: int = 0,  # of the split, the first weights, the order and the noise
+    include_suspect: bool = False,  # also scans whose quality check raised doubts
+    deterministic: bool = False,  # bit-for-bit repeatable, somewhat slower
+    flip: bool = True,  # augmentation: mirror half of the scans, left to right
+    intensity: float = 0.0,  # augmentation: standard deviation of the logarithm of a factor on the intensities
+    patience: int | None = None,  # vae: stop after so many epochs without a better validation loss
+    precision: str = "auto",  # float32, mixed_bfloat16, or auto: the latter on graphics cards that are made for it
+    tensorboard: bool = False,  # also write events for TensorBoard, to the run's folder of that name
+    strategy: tf.distribute.Strategy
+    | None = None,  # devices that share a batch; None: see `default_strategy`
+    save_every: float = 60.0,  # seconds between two checkpoints, at least
+    verbose: str
+    | int = "auto",  # 0 silent, 1 progress bar, 2 a line per epoch; auto: a bar on a terminal, else lines
+    **options,  # of the objective, such as beta, margin, negative_weight, beta_neg
+):  # the finished `Run`
     "Train a model, or finish a run that was stopped."
     use_cores()
     run = Path(run)
-    prepared = prepared if isinstance(prepared, PreparedDataset) else open_prepared(prepared, include_suspect)
+    prepared = (
+        prepared
+        if isinstance(prepared, PreparedDataset)
+        else open_prepared(prepared, include_suspect)
+    )
     if warmup_epochs is None:
         warmup_epochs = 0 if objective == "vae" else max(1, epochs // 2)
-    config = {"objective": objective, "latent_dim": latent_dim, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-              "warmup_epochs": warmup_epochs, "test": test, "validation": validation, "seed": seed, "include_suspect": include_suspect,
-              "deterministic": deterministic, "flip": flip, "intensity": intensity, "patience": patience, "precision": precision,
-              "options": options, "data_hash": prepared.data_hash, "prepared": str(prepared.path.resolve())}
+    config = {
+        "objective": objective,
+        "latent_dim": latent_dim,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "warmup_epochs": warmup_epochs,
+        "test": test,
+        "validation": validation,
+        "seed": seed,
+        "include_suspect": include_suspect,
+        "deterministic": deterministic,
+        "flip": flip,
+        "intensity": intensity,
+        "patience": patience,
+        "precision": precision,
+        "options": options,
+        "data_hash": prepared.data_hash,
+        "prepared": str(prepared.path.resolve()),
+    }
     check_config(config, run)
     split = prepared.table[["participant_id", "session_id", "diagnosis", "path"]].assign(
-        split=split_patients(prepared.table, test=test, validation=validation, seed=seed))
+        split=split_patients(prepared.table, test=test, validation=validation, seed=seed)
+    )
     if not is_finished(run):
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         strategy = strategy or default_strategy()
         if objective != "vae" and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            raise MsvaeError(f"{objective} cannot be trained on several machines: train it on one, with as many graphics cards as it has")
+            raise MsvaeError(
+                f"{objective} cannot be trained on several machines: train it on one, with as many graphics cards as it has"
+            )
         with strategy.scope():
-            model, epochs_done = _fit(prepared, split, run, config, verbose, tensorboard, save_every)
+            model, epochs_done = _fit(
+                prepared, split, run, config, verbose, tensorboard, save_every
+            )
         if is_chief(strategy):
             _finish(model, run, config, epochs_done, prepared, split)
-        while not is_finished(run): # the other machines wait for the first
+        while not is_finished(run):  # the other machines wait for the first
             time.sleep(0.5)
     return load_run(run)
 
 # %% ../../nbs/model/07_training.ipynb #ef535975
 def is_finished(
-    run: Path, # the run folder
-) -> bool: # both networks stand there
+    run: Path,  # the run folder
+) -> bool:  # both networks stand there
     "Whether training has come to its end."
-    return (run / "provenance.json").exists() and (run / "encoder.keras").exists() and (run / "decoder.keras").exists()
+    return (
+        (run / "provenance.json").exists()
+        and (run / "encoder.keras").exists()
+        and (run / "decoder.keras").exists()
+    )
 
 
-def _fit(prepared: PreparedDataset, split: pd.DataFrame, run: Path, config: dict, verbose, tensorboard: bool, save_every: float) -> tuple:
+def _fit(
+    prepared: PreparedDataset,
+    split: pd.DataFrame,
+    run: Path,
+    config: dict,
+    verbose,
+    tensorboard: bool,
+    save_every: float,
+) -> tuple:
     "The part of `train` that takes time. Gives the model and how many epochs are done."
-    train_rows, validation_rows = (np.flatnonzero(split.split == part) for part in ("train", "validation"))
+    train_rows, validation_rows = (
+        np.flatnonzero(split.split == part) for part in ("train", "validation")
+    )
     if len(train_rows) < 4:
-        raise MsvaeError(f"{prepared.path} leaves {len(train_rows)} scans to train on: a handful is the least, hundreds are sensible")
+        raise MsvaeError(
+            f"{prepared.path} leaves {len(train_rows)} scans to train on: a handful is the least, hundreds are sensible"
+        )
     plan = config | {"batch_size": min(config["batch_size"], len(train_rows))}
     steps = len(train_rows) // plan["batch_size"]
     _, mean_image_error = mean_image(prepared.volumes, train_rows)
@@ -503,7 +689,11 @@ def _fit(prepared: PreparedDataset, split: pd.DataFrame, run: Path, config: dict
     history = load_state(model, state)["history"] if state.exists() else []
     chief = is_chief(tf.distribute.get_strategy())
     verbose = (1 if sys.stdout.isatty() else 2) if verbose == "auto" else verbose
-    callbacks = [Recorder(run, plan, steps, mean_image_error, history, verbose == 2, save_every if chief else None)]
+    callbacks = [
+        Recorder(
+            run, plan, steps, mean_image_error, history, verbose == 2, save_every if chief else None
+        )
+    ]
     if chief:
         write_json(config, run / "config.json")
         write_tsv(split, run / "split.tsv")
@@ -512,25 +702,50 @@ def _fit(prepared: PreparedDataset, split: pd.DataFrame, run: Path, config: dict
         if hasattr(model, "start_adversarial") and len(history) >= config["warmup_epochs"]:
             model.start_adversarial()
         if len(history) < last and not patience_used_up(history, config["patience"]):
-            batches = training_batches(prepared.volumes, train_rows, plan["batch_size"], config["seed"], len(history), last, config["flip"], config["intensity"])
-            model.fit(batches, epochs=last, initial_epoch=len(history), steps_per_epoch=steps, verbose=int(verbose == 1), shuffle=False, callbacks=callbacks,
-                      validation_data=ordered_batches(prepared.volumes, validation_rows) if len(validation_rows) else None)
+            batches = training_batches(
+                prepared.volumes,
+                train_rows,
+                plan["batch_size"],
+                config["seed"],
+                len(history),
+                last,
+                config["flip"],
+                config["intensity"],
+            )
+            model.fit(
+                batches,
+                epochs=last,
+                initial_epoch=len(history),
+                steps_per_epoch=steps,
+                verbose=int(verbose == 1),
+                shuffle=False,
+                callbacks=callbacks,
+                validation_data=ordered_batches(prepared.volumes, validation_rows)
+                if len(validation_rows)
+                else None,
+            )
     return model, len(history)
 
 # %% ../../nbs/model/07_training.ipynb #d541b54f
 def phases(
-    config: dict, # as in config.json
-) -> list: # the epoch after the last of each phase
+    config: dict,  # as in config.json
+) -> list:  # the epoch after the last of each phase
     "A plain VAE has one phase; the others have a warm-up and an adversarial phase."
-    return [config["epochs"]] if config["objective"] == "vae" else [config["warmup_epochs"], config["epochs"]]
+    return (
+        [config["epochs"]]
+        if config["objective"] == "vae"
+        else [config["warmup_epochs"], config["epochs"]]
+    )
 
 
 def tensorboard_callback(
-    run: Path, # the run folder
+    run: Path,  # the run folder
 ) -> keras.callbacks.Callback:
     "Events for TensorBoard. `MsvaeError` where it is not installed."
     if find_spec("tensorboard") is None:
-        raise MsvaeError("TensorBoard is not installed: pip install tensorboard, or leave the option out (history.csv and the run's figures hold the same curves)")
+        raise MsvaeError(
+            "TensorBoard is not installed: pip install tensorboard, or leave the option out (history.csv and the run's figures hold the same curves)"
+        )
     return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
 
 # %% ../../nbs/model/07_training.ipynb #5e770007
@@ -541,13 +756,24 @@ def recalibrate(
     seed: int = 0,  # of the noise on the latent vectors
 ) -> None:
     "Set the running statistics of batch normalisation to the means over these batches; the weights stay as they are."
-    normalisations = [layer for network in (encoder, decoder) for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before, momentum = [layer.momentum for layer in normalisations], tf.Variable(0.0, trainable=False)
+    normalisations = [
+        layer
+        for network in (encoder, decoder)
+        for layer in network.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    before, momentum = (
+        [layer.momentum for layer in normalisations],
+        tf.Variable(0.0, trainable=False),
+    )
 
     @tf.function
     def pass_through(volumes, number):
         mean, log_variance = encoder(volumes, training=True)
-        decoder(mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), seed, number, stream=4), training=True)
+        decoder(
+            mean + tf.exp(0.5 * log_variance) * step_noise(tf.shape(mean), seed, number, stream=4),
+            training=True,
+        )
 
     for layer in normalisations:
         layer.momentum = momentum
@@ -558,7 +784,14 @@ def recalibrate(
         layer.momentum = kept
 
 # %% ../../nbs/model/07_training.ipynb #5e771e03
-def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: PreparedDataset, split: pd.DataFrame) -> None:
+def _finish(
+    model: keras.Model,
+    run: Path,
+    config: dict,
+    kept: int,
+    prepared: PreparedDataset,
+    split: pd.DataFrame,
+) -> None:
     "Save the networks, as they compute on any machine, and the provenance; with the latter the run is finished and needs no checkpoints."
     write_history(load_state(model, run / "checkpoints" / "last.npz")["history"], run)
     best, epochs = run / "checkpoints" / "best.npz", config["epochs"]
@@ -569,13 +802,29 @@ def _finish(model: keras.Model, run: Path, config: dict, kept: int, prepared: Pr
         network.set_weights(trained.get_weights())
     if config["objective"] == "vae":
         rows = np.flatnonzero(split.split == "train")
-        order = min(config["batch_size"], len(rows)), config["seed"], epochs, epochs + 1, config["flip"], config["intensity"]
-        recalibrate(*map(fuse, plain), training_batches(prepared.volumes, rows, *order), config["seed"])
+        order = (
+            min(config["batch_size"], len(rows)),
+            config["seed"],
+            epochs,
+            epochs + 1,
+            config["flip"],
+            config["intensity"],
+        )
+        recalibrate(
+            *map(fuse, plain), training_batches(prepared.volumes, rows, *order), config["seed"]
+        )
     for network in plain:
         with atomic_path(run / f"{network.name}.keras") as temporary:
             network.save(temporary)
-    write_json(provenance(seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config), run / "provenance.json")
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # three quarters of a run, for what is not done any more
+    write_json(
+        provenance(
+            seed=config["seed"], data_hash=config["data_hash"], epoch_kept=kept, arguments=config
+        ),
+        run / "provenance.json",
+    )
+    shutil.rmtree(
+        run / "checkpoints", ignore_errors=True
+    )  # three quarters of a run, for what is not done any more
 
 # %% ../../nbs/model/07_training.ipynb #8b3d38c9
 class Run:
@@ -583,17 +832,21 @@ class Run:
 
     def __init__(
         self,
-        path: str | os.PathLike, # the run folder
+        path: str | os.PathLike,  # the run folder
     ):
         self.path = Path(path)
         if not (self.path / "config.json").exists():
-            raise MsvaeError(f"{path} is not a run folder: it has no config.json (msvae train makes one)")
+            raise MsvaeError(
+                f"{path} is not a run folder: it has no config.json (msvae train makes one)"
+            )
         self.config = read_json(self.path / "config.json")
         self.split = read_tsv(self.path / "split.tsv")
         self.latent_dim = self.config["latent_dim"]
         if not is_finished(self.path):
             done = len(self.history) if (self.path / "history.csv").exists() else 0
-            raise MsvaeError(f"{path} has finished {done} of {self.config['epochs']} epochs: give the same train command again to resume it")
+            raise MsvaeError(
+                f"{path} has finished {done} of {self.config['epochs']} epochs: give the same train command again to resume it"
+            )
 
     def __repr__(self):
         return f"Run({str(self.path)!r}, {self.config['objective']}, {self.latent_dim} latent dimensions)"
@@ -617,13 +870,17 @@ class Run:
     def _encode(self):
         "The encoder's mean, traced once for any number of scans."
         encoder = fuse(self.encoder)  # opened here: weights that are read inside a trace are lost
-        return tf.function(lambda volumes: encoder(volumes, training=False)[0], [tf.TensorSpec((None, *SHAPE, 1))])
+        return tf.function(
+            lambda volumes: encoder(volumes, training=False)[0], [tf.TensorSpec((None, *SHAPE, 1))]
+        )
 
     @cached_property
     def _decode(self):
         "The decoder, traced once for any number of latent vectors."
         decoder = fuse(self.decoder)
-        return tf.function(lambda latent: decoder(latent, training=False), [tf.TensorSpec((None, self.latent_dim))])
+        return tf.function(
+            lambda latent: decoder(latent, training=False), [tf.TensorSpec((None, self.latent_dim))]
+        )
 
     @cached_property
     def prepared(self) -> PreparedDataset:
@@ -632,8 +889,8 @@ class Run:
 
 # %% ../../nbs/model/07_training.ipynb #89f5a541
 def load_network(
-    path: Path, # .keras
-    input_shape: tuple, # what it must take
+    path: Path,  # .keras
+    input_shape: tuple,  # what it must take
 ) -> keras.Model:
     "Open a saved network with safe mode on. `MsvaeError` says what is wrong with the file."
     try:
@@ -642,12 +899,14 @@ def load_network(
         cause = "it is not there" if not path.exists() else str(error).strip().splitlines()[0][:200]
         raise MsvaeError(f"{path} cannot be opened as a Keras model: {cause}") from error
     if tuple(network.input_shape) != tuple(input_shape):
-        raise MsvaeError(f"{path} takes {network.input_shape}, not {input_shape}: it belongs to another run")
+        raise MsvaeError(
+            f"{path} takes {network.input_shape}, not {input_shape}: it belongs to another run"
+        )
     return network
 
 
 def load_run(
-    path: str | os.PathLike, # the run folder
+    path: str | os.PathLike,  # the run folder
 ) -> Run:
     "Open a finished run."
     return Run(path)
@@ -656,9 +915,9 @@ def load_run(
 @patch
 def encode(
     self: Run,
-    volumes: np.ndarray, # (n, 40, 48, 40, 1) in [0, 1], may be mapped from disk
-    batch_size: int = 32, # scans
-) -> np.ndarray: # (n, latent_dim), float32
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1) in [0, 1], may be mapped from disk
+    batch_size: int = 32,  # scans
+) -> np.ndarray:  # (n, latent_dim), float32
     "The latent mean of each scan."
     return _in_batches(self._encode, volumes, batch_size, (self.latent_dim,))
 
@@ -666,9 +925,9 @@ def encode(
 @patch
 def decode(
     self: Run,
-    latent: np.ndarray, # (n, latent_dim)
-    batch_size: int = 32, # scans
-) -> np.ndarray: # (n, 40, 48, 40, 1), float32 in [0, 1]
+    latent: np.ndarray,  # (n, latent_dim)
+    batch_size: int = 32,  # scans
+) -> np.ndarray:  # (n, 40, 48, 40, 1), float32 in [0, 1]
     "The volume of each latent vector."
     return _in_batches(self._decode, np.asarray(latent, np.float32), batch_size, (*SHAPE, 1))
 
@@ -676,8 +935,8 @@ def decode(
 @patch
 def reconstruct(
     self: Run,
-    volumes: np.ndarray, # (n, 40, 48, 40, 1)
-) -> np.ndarray: # like `volumes`
+    volumes: np.ndarray,  # (n, 40, 48, 40, 1)
+) -> np.ndarray:  # like `volumes`
     "Encode to the latent mean and decode again."
     return self.decode(self.encode(volumes))
 
@@ -685,9 +944,9 @@ def reconstruct(
 @patch
 def sample(
     self: Run,
-    n: int, # how many
+    n: int,  # how many
     seed: int = 0,
-) -> np.ndarray: # (n, 40, 48, 40, 1)
+) -> np.ndarray:  # (n, 40, 48, 40, 1)
     "Brains that never were: decoded from draws of the standard normal."
     return self.decode(np.random.default_rng(seed).standard_normal((n, self.latent_dim)))
 
@@ -696,15 +955,17 @@ def _in_batches(function, inputs: np.ndarray, batch_size: int, shape: tuple) -> 
     "Apply a network batch by batch, so that no cohort needs to fit into memory twice."
     outputs = np.empty((len(inputs), *shape), np.float32)
     for start in range(0, len(inputs), batch_size):
-        outputs[start:start + batch_size] = function(np.asarray(inputs[start:start + batch_size], np.float32))
+        outputs[start : start + batch_size] = function(
+            np.asarray(inputs[start : start + batch_size], np.float32)
+        )
     return outputs
 
 # %% ../../nbs/model/07_training.ipynb #595a3c8d
 @patch
 def scans(
     self: Run,
-    split: str, # train, validation or test
-) -> tuple: # volumes (n, 40, 48, 40, 1) and their table, index 0 ... n-1
+    split: str,  # train, validation or test
+) -> tuple:  # volumes (n, 40, 48, 40, 1) and their table, index 0 ... n-1
     "The scans of one part of the split, as the training saw it."
     if split not in ("train", "validation", "test"):
         raise MsvaeError(f"there is no split {split!r}: use train, validation or test")
@@ -717,26 +978,50 @@ def scans(
 def _repr_html_(self: Run):
     config, last = self.config, self.history.iloc[-1]
     counts = ", ".join(f"{count} {part}" for part, count in self.split.split.value_counts().items())
-    rows = {"objective": config["objective"], "latent dimensions": self.latent_dim, "scans": counts, "epochs": int(last.epoch),
-            "seconds": round(self.history.seconds.sum()), **{name: f"{last[name]:.4g}" for name in self.history.columns[3:]}}
-    return f"<p><b>Run</b> <code>{self.path}</code></p>" + pd.Series(rows).to_frame("").to_html(border=0, header=False)
+    rows = {
+        "objective": config["objective"],
+        "latent dimensions": self.latent_dim,
+        "scans": counts,
+        "epochs": int(last.epoch),
+        "seconds": round(self.history.seconds.sum()),
+        **{name: f"{last[name]:.4g}" for name in self.history.columns[3:]},
+    }
+    return f"<p><b>Run</b> <code>{self.path}</code></p>" + pd.Series(rows).to_frame("").to_html(
+        border=0, header=False
+    )
 
 # %% ../../nbs/model/07_training.ipynb #d42897b7
 def label_split(
     run: Run,
     prepared: PreparedDataset,
-) -> pd.DataFrame: # the table of `prepared` with a `split` column: train, validation, test or external
+) -> (
+    pd.DataFrame
+):  # the table of `prepared` with a `split` column: train, validation, test or external
     "Which part of the run's split each scan belongs to."
-    same = prepared.data_hash == run.config["data_hash"] or str(prepared.path.resolve()) == run.config["prepared"]
-    parts = run.split.drop_duplicates("participant_id").set_index("participant_id").split if same else pd.Series(dtype=object)
-    return prepared.table.assign(split=prepared.table.participant_id.map(parts).astype(object).fillna("external"))
+    same = (
+        prepared.data_hash == run.config["data_hash"]
+        or str(prepared.path.resolve()) == run.config["prepared"]
+    )
+    parts = (
+        run.split.drop_duplicates("participant_id").set_index("participant_id").split
+        if same
+        else pd.Series(dtype=object)
+    )
+    return prepared.table.assign(
+        split=prepared.table.participant_id.map(parts).astype(object).fillna("external")
+    )
 
 # %% ../../nbs/model/07_training.ipynb #b78a34ca
 def encode(
-    run: str | os.PathLike | Run, # run folder
-    prepared: str | os.PathLike | PreparedDataset | None = None, # prepared folder; None: the one it was trained on
-    output: str | os.PathLike | None = None, # a .parquet file; None: latents.parquet in the run folder
-) -> pd.DataFrame: # one row per scan: cohort columns, split, z_0 ... z_{k-1}
+    run: str | os.PathLike | Run,  # run folder
+    prepared: str
+    | os.PathLike
+    | PreparedDataset
+    | None = None,  # prepared folder; None: the one it was trained on
+    output: str
+    | os.PathLike
+    | None = None,  # a .parquet file; None: latents.parquet in the run folder
+) -> pd.DataFrame:  # one row per scan: cohort columns, split, z_0 ... z_{k-1}
     "Place the scans of a cohort in the latent space of a run."
     run = run if isinstance(run, Run) else load_run(run)
     if prepared is None:
@@ -744,11 +1029,15 @@ def encode(
     elif not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, run.config["include_suspect"])
     table = label_split(run, prepared)
-    latent = pd.DataFrame(run.encode(prepared.volumes), columns=[f"z_{number}" for number in range(run.latent_dim)])
+    latent = pd.DataFrame(
+        run.encode(prepared.volumes), columns=[f"z_{number}" for number in range(run.latent_dim)]
+    )
     table = pd.concat([table, latent], axis=1)
     if output is None:
         external = bool((table.split == "external").all())
-        output = run.path / (f"latents-{prepared.path.resolve().name}.parquet" if external else "latents.parquet")
+        output = run.path / (
+            f"latents-{prepared.path.resolve().name}.parquet" if external else "latents.parquet"
+        )
     with atomic_path(output) as temporary:
         table.to_parquet(temporary, index=False)
     return table

@@ -11,27 +11,29 @@ from .networks import keras, tf
 
 # %% ../../nbs/model/03_vae.ipynb #feedca50
 def squared_error(
-    volumes, # (n, ...), originals
-    reconstructions, # (n, ...)
-): # (n,), summed over voxels
+    volumes,  # (n, ...), originals
+    reconstructions,  # (n, ...)
+):  # (n,), summed over voxels
     "Squared error of each reconstruction."
-    return tf.reduce_sum(tf.square(volumes - reconstructions), axis=tuple(range(1, len(volumes.shape))))
+    return tf.reduce_sum(
+        tf.square(volumes - reconstructions), axis=tuple(range(1, len(volumes.shape)))
+    )
 
 # %% ../../nbs/model/03_vae.ipynb #606bea8a
 def kl_divergence(
-    mean, # (n, k), latent mean
-    log_variance, # (n, k), logarithm of the latent variance
-): # (n,), summed over latent dimensions, nats
+    mean,  # (n, k), latent mean
+    log_variance,  # (n, k), logarithm of the latent variance
+):  # (n,), summed over latent dimensions, nats
     "How far each scan's latent distribution lies from the standard normal."
     return 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance, axis=-1)
 
 # %% ../../nbs/model/03_vae.ipynb #d8c2a52d
 def step_noise(
-    shape, # of the noise
+    shape,  # of the noise
     seed: int,
-    step, # scalar integer tensor, the number of the training step
-    stream: int = 0, # sets apart several draws in one step
-): # standard normal
+    step,  # scalar integer tensor, the number of the training step
+    stream: int = 0,  # sets apart several draws in one step
+):  # standard normal
     "Noise that is the same for the same seed, step and stream."
     key = tf.stack([tf.cast(seed, tf.int64) + 1_000_003 * stream, tf.cast(step, tf.int64)])
     return tf.random.stateless_normal(shape, key)
@@ -41,7 +43,10 @@ class Autoencoder(keras.Model):
     "An encoder and a decoder with the metrics that every objective tracks."
 
     metric_names = ("loss", "reconstruction", "kl")
-    advice = {"diverged": "lower the learning rate", "collapsed": "lower beta, or give it warm-up epochs"}
+    advice = {
+        "diverged": "lower the learning rate",
+        "collapsed": "lower beta, or give it warm-up epochs",
+    }
 
     def __init__(
         self,
@@ -55,7 +60,9 @@ class Autoencoder(keras.Model):
         self.encode, self.decode = fuse(encoder), fuse(decoder)
         self.seed = seed
         counter = {"dtype": "int64", "initializer": "zeros", "trainable": False}
-        self.step = self.add_weight(name="step", shape=(), aggregation="only_first_replica", **counter)
+        self.step = self.add_weight(
+            name="step", shape=(), aggregation="only_first_replica", **counter
+        )
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self.metric_names}
 
     @property
@@ -70,7 +77,9 @@ class Autoencoder(keras.Model):
         "Add the values of one step to the running means and return those."
         for name, value in values.items():
             self.trackers[name].update_state(value)
-        several = isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+        several = isinstance(
+            tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
+        )
         shape = (1,) if several else ()  # Keras averages over workers along an axis
         return {name: tf.reshape(self.trackers[name].result(), shape) for name in values}
 
@@ -109,11 +118,15 @@ class VAE(Autoencoder):
         with tf.GradientTape() as tape:
             mean, log_variance = self.encode(volumes, training=True)
             latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
-            reconstruction = tf.reduce_mean(squared_error(volumes, self.decode(latent, training=True)))
+            reconstruction = tf.reduce_mean(
+                squared_error(volumes, self.decode(latent, training=True))
+            )
             kl = tf.reduce_mean(kl_divergence(mean, log_variance))
             loss = reconstruction + self.current_beta() * kl
             share = loss / tf.distribute.get_replica_context().num_replicas_in_sync
-        self.optimizer.apply(tape.gradient(share, self.trainable_variables), self.trainable_variables)
+        self.optimizer.apply(
+            tape.gradient(share, self.trainable_variables), self.trainable_variables
+        )
         self.step.assign_add(1)
         return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
 
@@ -122,4 +135,6 @@ class VAE(Autoencoder):
         mean, log_variance = self.encode(volumes, training=False)
         reconstruction = squared_error(volumes, self.decode(mean, training=False))
         kl = kl_divergence(mean, log_variance)
-        return self.track(loss=reconstruction + self.beta * kl, reconstruction=reconstruction, kl=kl)
+        return self.track(
+            loss=reconstruction + self.beta * kl, reconstruction=reconstruction, kl=kl
+        )

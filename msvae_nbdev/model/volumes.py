@@ -23,13 +23,15 @@ from ..space import SHAPE
 
 # %% ../../nbs/model/00_volumes.ipynb #42b1decb
 def read_scans(
-    folder: str | os.PathLike, # a prepared folder
-    include_suspect: bool = False, # also scans whose quality check raised doubts
-) -> pd.DataFrame: # usable scans, index 0 ... n-1, all cohort columns present
+    folder: str | os.PathLike,  # a prepared folder
+    include_suspect: bool = False,  # also scans whose quality check raised doubts
+) -> pd.DataFrame:  # usable scans, index 0 ... n-1, all cohort columns present
     "The usable rows of `scans.tsv`. `MsvaeError` where there are none."
     path = Path(folder) / "scans.tsv"
     if not path.exists():
-        raise MsvaeError(f"{folder} is not a prepared folder: it has no scans.tsv (msvae prepare makes one)")
+        raise MsvaeError(
+            f"{folder} is not a prepared folder: it has no scans.tsv (msvae prepare makes one)"
+        )
     table = read_tsv(path)
     missing = {"participant_id", "path", "status"} - set(table)
     if missing:
@@ -37,53 +39,65 @@ def read_scans(
     wanted = ("ok", "suspect") if include_suspect else ("ok",)
     usable = table[table.status.isin(wanted)]
     if not len(usable):
-        raise MsvaeError(f"{path} holds no scan with status {' or '.join(wanted)} among {len(table)}: see its reason column")
+        raise MsvaeError(
+            f"{path} holds no scan with status {' or '.join(wanted)} among {len(table)}: see its reason column"
+        )
     absent = [name for name in COHORT_COLUMNS if name not in usable]
     return usable.reindex(columns=[*usable, *absent]).reset_index(drop=True)
 
 # %% ../../nbs/model/00_volumes.ipynb #16254efd
 def read_volume(
-    path: str | os.PathLike, # a prepared NIfTI
-) -> np.ndarray: # (40, 48, 40), float32, in [0, 1]
+    path: str | os.PathLike,  # a prepared NIfTI
+) -> np.ndarray:  # (40, 48, 40), float32, in [0, 1]
     "Read one prepared volume. `MsvaeError` names a file that is not one."
     try:
         volume = nib.load(path).get_fdata(dtype=np.float32)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise MsvaeError(f"{path} cannot be read as NIfTI: {error}") from error
     if volume.shape != SHAPE:
-        raise MsvaeError(f"{path} has {'x'.join(map(str, volume.shape))} voxels, not {'x'.join(map(str, SHAPE))}: prepare it first")
+        raise MsvaeError(
+            f"{path} has {'x'.join(map(str, volume.shape))} voxels, not {'x'.join(map(str, SHAPE))}: prepare it first"
+        )
     if not np.isfinite(volume).all():
         raise MsvaeError(f"{path} holds values that are not numbers: prepare it again")
     low, high = float(volume.min()), float(volume.max())
     if low < -1e-4 or high > 1 + 1e-4:
-        raise MsvaeError(f"{path} has intensities from {low:.3g} to {high:.3g}, not within [0, 1]: prepare it first")
+        raise MsvaeError(
+            f"{path} has intensities from {low:.3g} to {high:.3g}, not within [0, 1]: prepare it first"
+        )
     if low == high:
         raise MsvaeError(f"{path} is empty: every voxel is {low:g}")
     return np.clip(volume, 0, 1)
 
 # %% ../../nbs/model/00_volumes.ipynb #c0225cb0
 def fingerprint(
-    folder: Path, # the prepared folder
-    paths: pd.Series, # of its scans, relative to it
-) -> str: # 16 hexadecimal digits
+    folder: Path,  # the prepared folder
+    paths: pd.Series,  # of its scans, relative to it
+) -> str:  # 16 hexadecimal digits
     "What changes when a file is added, removed or written again."
     digest = hashlib.sha256()
     for path in paths:
         try:
             facts = os.stat(folder / path)
         except OSError as error:
-            raise MsvaeError(f"{folder / path} is listed in scans.tsv but cannot be read: {error.strerror}; prepare again") from error
+            raise MsvaeError(
+                f"{folder / path} is listed in scans.tsv but cannot be read: {error.strerror}; prepare again"
+            ) from error
         digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def cache_folder(
-    folder: Path, # the prepared folder
-) -> Path: # exists and can be written
+    folder: Path,  # the prepared folder
+) -> Path:  # exists and can be written
     "Where the packed file goes: in the prepared folder, or in the user's cache where that is read-only."
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msvae"
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    for candidate in (folder / ".cache", user / name, Path(tempfile.gettempdir()) / f"msvae-{name}"):
+    for candidate in (
+        folder / ".cache",
+        user / name,
+        Path(tempfile.gettempdir()) / f"msvae-{name}",
+    ):
         with contextlib.suppress(OSError):
             candidate.mkdir(parents=True, exist_ok=True)
             if os.access(candidate, os.W_OK):
@@ -92,14 +106,16 @@ def cache_folder(
 
 # %% ../../nbs/model/00_volumes.ipynb #8e352a47
 def pack(
-    folder: Path, # the prepared folder
-    paths: pd.Series, # of its scans, relative to it
-    packed: Path, # the .npy file to write
+    folder: Path,  # the prepared folder
+    paths: pd.Series,  # of its scans, relative to it
+    packed: Path,  # the .npy file to write
 ) -> None:
     "Write all volumes into one .npy file, and the hash of their contents beside it."
     digest = hashlib.sha256()
     with atomic_path(packed) as temporary:
-        volumes = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(paths), *SHAPE, 1))
+        volumes = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=np.float32, shape=(len(paths), *SHAPE, 1)
+        )
         for row, path in enumerate(track(paths, "packing", total=len(paths))):
             volumes[row, ..., 0] = read_volume(folder / path)
             digest.update(volumes[row])
@@ -111,10 +127,11 @@ def pack(
 @dataclass(frozen=True, repr=False)
 class PreparedDataset:
     "A prepared cohort: the table of its usable scans and, row by row, their volumes."
-    path: Path # the prepared folder
-    table: pd.DataFrame # one row per usable scan, index 0 ... n-1
-    volumes: np.ndarray # (n, 40, 48, 40, 1), float32 in [0, 1], mapped from disk, read-only
-    data_hash: str # of participants, diagnoses and voxels
+
+    path: Path  # the prepared folder
+    table: pd.DataFrame  # one row per usable scan, index 0 ... n-1
+    volumes: np.ndarray  # (n, 40, 48, 40, 1), float32 in [0, 1], mapped from disk, read-only
+    data_hash: str  # of participants, diagnoses and voxels
 
     def __len__(self):
         return len(self.table)
@@ -123,16 +140,20 @@ class PreparedDataset:
         return f"PreparedDataset({str(self.path)!r}, {len(self)} scans of {self.table.participant_id.nunique()} patients)"
 
     def _repr_html_(self):
-        counts = self.table.groupby("diagnosis", dropna=False, sort=False).participant_id.agg(scans="size", patients="nunique")
+        counts = self.table.groupby("diagnosis", dropna=False, sort=False).participant_id.agg(
+            scans="size", patients="nunique"
+        )
         megabytes = self.volumes.nbytes / 1e6
-        return (f"<p><b>{len(self)} scans</b> of {self.table.participant_id.nunique()} patients in <code>{self.path}</code>, "
-                f"{megabytes:.0f} MB, data {self.data_hash[:8]}</p>{counts.to_html(border=0)}")
+        return (
+            f"<p><b>{len(self)} scans</b> of {self.table.participant_id.nunique()} patients in <code>{self.path}</code>, "
+            f"{megabytes:.0f} MB, data {self.data_hash[:8]}</p>{counts.to_html(border=0)}"
+        )
 
 # %% ../../nbs/model/00_volumes.ipynb #12f11e97
 def open_prepared(
-    folder: str | os.PathLike, # a prepared folder
-    include_suspect: bool = False, # also scans whose quality check raised doubts
-) -> PreparedDataset: # its usable scans
+    folder: str | os.PathLike,  # a prepared folder
+    include_suspect: bool = False,  # also scans whose quality check raised doubts
+) -> PreparedDataset:  # its usable scans
     "Open a prepared folder; the first time, and when its files have changed, its volumes are packed."
     folder = Path(folder)
     table = read_scans(folder, include_suspect)
@@ -143,7 +164,9 @@ def open_prepared(
         for stale in packed.parent.glob(f"{kind}-*"):
             if stale.stem != packed.stem:
                 stale.unlink(missing_ok=True)
-    identity = table[["participant_id", "session_id", "diagnosis"]].fillna("n/a").to_csv(index=False)
+    identity = (
+        table[["participant_id", "session_id", "diagnosis"]].fillna("n/a").to_csv(index=False)
+    )
     voxels = read_json(packed.with_suffix(".json"))["voxels"]
     data_hash = hashlib.sha256((voxels + identity).encode()).hexdigest()[:32]
     return PreparedDataset(folder, table, np.load(packed, mmap_mode="r"), data_hash)

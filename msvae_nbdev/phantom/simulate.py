@@ -31,8 +31,25 @@ from joblib.externals.loky import get_reusable_executor
 from scipy import interpolate, ndimage, optimize, stats
 
 from ..cohort import ACQUISITION, TABLE1
-from ..core import DIAGNOSES, MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
-from ..interpolation import compile_ahead, compiled, look_up, plain, sample, smooth, upsample, warp
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    MsvaeError,
+    atomic_path,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
+from msvae_nbdev.interpolation import (
+    compile_ahead,
+    compiled,
+    look_up,
+    plain,
+    sample,
+    smooth,
+    upsample,
+    warp,
+)
 from ..space import AFFINE, SHAPE, SPACE, block_mean, bound, load_template, resample
 
 # %% ../../nbs/phantom/06_simulate.ipynb #7700723e
@@ -41,17 +58,18 @@ SHELL = ("air", "csf", "skull", "scalp", "muscle", "eye", "brain")
 
 class Head(NamedTuple):
     "The anatomy all phantoms descend from. Brain maps live on the part of the grid given by `box`."
-    affine: np.ndarray # (4, 4), grid index to MNI millimetres
-    shell: np.ndarray # uint8 on the whole grid, index into `SHELL`
-    box: tuple # slices of the grid that hold the brain
-    grey: np.ndarray # float32 on the box, squared fraction
-    white: np.ndarray # float32 on the box, squared fraction
-    csf: np.ndarray # float32 on the box, squared fraction
-    brain: np.ndarray # float32 on the box, 1 inside the brain mask
-    ventricle: np.ndarray # float32 on the box, 1 inside the lateral ventricles
-    ventricle_mm: np.ndarray # float32 on the box, distance to the lateral ventricles
-    depth_mm: np.ndarray # float32 on the box, distance to the brain's surface, 0 outside
-    t1: np.ndarray # float32 on the box, the template's T1-weighted intensity
+
+    affine: np.ndarray  # (4, 4), grid index to MNI millimetres
+    shell: np.ndarray  # uint8 on the whole grid, index into `SHELL`
+    box: tuple  # slices of the grid that hold the brain
+    grey: np.ndarray  # float32 on the box, squared fraction
+    white: np.ndarray  # float32 on the box, squared fraction
+    csf: np.ndarray  # float32 on the box, squared fraction
+    brain: np.ndarray  # float32 on the box, 1 inside the brain mask
+    ventricle: np.ndarray  # float32 on the box, 1 inside the lateral ventricles
+    ventricle_mm: np.ndarray  # float32 on the box, distance to the lateral ventricles
+    depth_mm: np.ndarray  # float32 on the box, distance to the brain's surface, 0 outside
+    t1: np.ndarray  # float32 on the box, the template's T1-weighted intensity
 
 # %% ../../nbs/phantom/06_simulate.ipynb #f822b88a
 HEAD_ORIGIN = np.array([-98.0, -134, -152])
@@ -60,14 +78,22 @@ HEAD_SIDE = np.array([196.0, 248, 268])
 
 @lru_cache(2)
 def load_head(
-    spacing: int = 1, # millimetres a side: 1 for native scans, 2 for the prepared layout
-) -> Head: # read-only arrays, shared
+    spacing: int = 1,  # millimetres a side: 1 for native scans, 2 for the prepared layout
+) -> Head:  # read-only arrays, shared
     "Build the head from the template; a second or two, once per process."
     template = load_template()
     # block means of the 1 mm template start half a coarse voxel later; the box below starts on an even voxel, so both spacings share corners
     crop = (slice(24, 174), slice(24, 210), slice(0, 158))
-    maps = [block_mean(map_[crop] ** power, spacing) for map_, power in
-            ((template.grey, 2), (template.white, 2), (template.csf, 2), (template.mask.astype(np.float32), 1), (template.t1, 1))]
+    maps = [
+        block_mean(map_[crop] ** power, spacing)
+        for map_, power in (
+            (template.grey, 2),
+            (template.white, 2),
+            (template.csf, 2),
+            (template.mask.astype(np.float32), 1),
+            (template.t1, 1),
+        )
+    ]
     grey, white, csf, brain, t1 = maps
     corner = template.affine[:3, 3] + [axis.start for axis in crop] - 0.5
     start = np.round((corner - HEAD_ORIGIN) / spacing).astype(int)
@@ -77,7 +103,19 @@ def load_head(
     depth = _distance(brain > 0.5, spacing)
     ventricle = _lateral_ventricles(csf, depth, affine, start)
     shell = _shell(tuple(np.round(HEAD_SIDE / spacing).astype(int)), affine, box, brain, spacing)
-    head = Head(affine, shell, box, grey, white, csf, brain, ventricle, _distance(ventricle < 0.5, spacing), depth, t1)
+    head = Head(
+        affine,
+        shell,
+        box,
+        grey,
+        white,
+        csf,
+        brain,
+        ventricle,
+        _distance(ventricle < 0.5, spacing),
+        depth,
+        t1,
+    )
     for array in (array for array in head if isinstance(array, np.ndarray)):
         array.setflags(write=False)
     return head
@@ -90,20 +128,40 @@ def _distance(inside: np.ndarray, spacing: float) -> np.ndarray:
 
 def _world(shape: tuple, affine: np.ndarray, start=(0, 0, 0)) -> list:
     "Sparse x, y, z millimetre coordinates of a grid whose axes are the world's."
-    grids = np.meshgrid(*(np.arange(first, first + side) for first, side in zip(start, shape)), indexing="ij", sparse=True)
-    return [(grid * affine[axis, axis] + affine[axis, 3]).astype(np.float32) for axis, grid in enumerate(grids)]
+    grids = np.meshgrid(
+        *(np.arange(first, first + side) for first, side in zip(start, shape)),
+        indexing="ij",
+        sparse=True,
+    )
+    return [
+        (grid * affine[axis, axis] + affine[axis, 3]).astype(np.float32)
+        for axis, grid in enumerate(grids)
+    ]
 
 
-def _lateral_ventricles(csf: np.ndarray, depth: np.ndarray, affine: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _lateral_ventricles(
+    csf: np.ndarray, depth: np.ndarray, affine: np.ndarray, start: np.ndarray
+) -> np.ndarray:
     "The deep CSF connected to the frontal horns, without the third ventricle."
     x, y, z = _world(csf.shape, affine, start)
-    deep = (csf > 0.25) & (depth > 12) & ~((np.abs(x) < 5) & (z < 3)) & (np.abs(x) < 45) & (y > -75) & (y < 42) & (z > -25) & (z < 35)
+    deep = (
+        (csf > 0.25)
+        & (depth > 12)
+        & ~((np.abs(x) < 5) & (z < 3))
+        & (np.abs(x) < 45)
+        & (y > -75)
+        & (y < 42)
+        & (z > -25)
+        & (z < 35)
+    )
     labels, _ = ndimage.label(deep)
     horns = labels[(np.abs(x) < 14) & (np.abs(y - 12) < 14) & (np.abs(z - 12) < 10) & (labels > 0)]
     return (labels == np.bincount(horns).argmax()).astype(np.float32)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #3598e855
-def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spacing: int) -> np.ndarray:
+def _shell(
+    shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spacing: int
+) -> np.ndarray:
     "Labels of `SHELL`: layers by distance to the brain, then neck, face, eyes and sinuses."
     coarse = 2 // spacing
     inside = np.zeros(shape, bool)
@@ -113,7 +171,9 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
     distance = ndimage.gaussian_filter(distance, 1.0)
     grid = affine @ np.diag([coarse, coarse, coarse, 1])
     x, y, z = _world(distance.shape, grid)
-    labels = np.select([distance < 2.5, distance < 8.5, distance < 15], [1, 2, 3], 0).astype(np.uint8)
+    labels = np.select([distance < 2.5, distance < 8.5, distance < 15], [1, 2, 3], 0).astype(
+        np.uint8
+    )
     face = (x / 62) ** 2 + ((y - 32) / 68) ** 2 + ((z + 62) / 72) ** 2 < 1
     neck = (x / 58) ** 2 + ((y + 38 - 0.12 * (z + 90)) / 62) ** 2 < 1
     muscle = (face | (neck & (z < -45))) & (distance > 8.5)
@@ -126,7 +186,9 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
     for side in (-1, 1):
         ball = np.sqrt((x - side * 33) ** 2 + (y - 62) ** 2 + (z + 38) ** 2)
         labels[(ball < 18) & (distance > 5)], labels[(ball < 12) & (distance > 3)] = 3, 5
-    airway = ((x / 16) ** 2 + ((y - 55) / 30) ** 2 + ((z + 62) / 22) ** 2 < 1) | ((x**2 + (y - 12) ** 2 < 9**2) & (z < -80))
+    airway = ((x / 16) ** 2 + ((y - 55) / 30) ** 2 + ((z + 62) / 22) ** 2 < 1) | (
+        (x**2 + (y - 12) ** 2 < 9**2) & (z < -80)
+    )
     labels[airway & (distance > 4)] = 0
     labels = labels.repeat(coarse, 0).repeat(coarse, 1).repeat(coarse, 2)
     labels[box][brain > 0.5] = 6
@@ -135,24 +197,38 @@ def _shell(shape: tuple, affine: np.ndarray, box: tuple, brain: np.ndarray, spac
 # %% ../../nbs/phantom/06_simulate.ipynb #164238a7
 LATTICE = 6.0
 LATTICE_SHAPE = (32, 39, 34)
-LATTICE_ORIGIN = np.array([-93.0, -129, -93]) # the brain and two centimetres around it; farther out the field continues unchanged
+LATTICE_ORIGIN = np.array(
+    [-93.0, -129, -93]
+)  # the brain and two centimetres around it; farther out the field continues unchanged
 LATTICE_AFFINE = nib.affines.from_matvec(np.eye(3) * LATTICE, LATTICE_ORIGIN)
-DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7)) # smoothness (SD of a Gaussian, mm), amplitude (SD per axis, mm)
+DEFORMATION_SCALES = (
+    (30.0, 3.0),
+    (14.0, 1.8),
+    (6.0, 1.7),
+)  # smoothness (SD of a Gaussian, mm), amplitude (SD per axis, mm)
 
 
 def random_velocity(
     rng: np.random.Generator,
-    variation: float = 1.0, # 0: none, 1: as between people
-) -> np.ndarray: # float32, (3, 32, 39, 34), millimetres per unit time on the lattice
+    variation: float = 1.0,  # 0: none, 1: as between people
+) -> np.ndarray:  # float32, (3, 32, 39, 34), millimetres per unit time on the lattice
     "A smooth random velocity field, the sum of several scales."
     velocity = np.zeros((3, *LATTICE_SHAPE), np.float32)
     for smoothness, amplitude in DEFORMATION_SCALES:
         step = max(1, int(smoothness / LATTICE / 2))
         coarse = tuple(-(-side // step) + 1 for side in LATTICE_SHAPE)
         for axis in range(3):
-            noise = smooth(rng.standard_normal(coarse, dtype=np.float32), smoothness / LATTICE / step, mode="wrap")
+            noise = smooth(
+                rng.standard_normal(coarse, dtype=np.float32),
+                smoothness / LATTICE / step,
+                mode="wrap",
+            )
             noise *= amplitude * variation / noise.std()
-            noise = upsample(noise, LATTICE_SHAPE, step) if step > 1 else noise[tuple(map(slice, LATTICE_SHAPE))]
+            noise = (
+                upsample(noise, LATTICE_SHAPE, step)
+                if step > 1
+                else noise[tuple(map(slice, LATTICE_SHAPE))]
+            )
             velocity[axis] += noise * (1 if smoothness > 20 else _near_brain())
     return velocity
 
@@ -165,14 +241,16 @@ def _near_brain() -> np.ndarray:
     brain[head.box] = head.brain > 0.5
     index = np.linalg.inv(head.affine) @ LATTICE_AFFINE
     outside = ndimage.distance_transform_edt(brain < 0.5, sampling=2)
-    return ndimage.affine_transform(np.exp(-outside / 8), index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1).astype(np.float32)
+    return ndimage.affine_transform(
+        np.exp(-outside / 8), index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1
+    ).astype(np.float32)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #c90c8526
 def integrate(
-    velocity: np.ndarray, # (3, i, j, k), millimetres per unit time on a lattice of `spacing`
-    spacing: float = LATTICE, # millimetres a side
-    steps: int = 4, # squarings: the first step is 1/2**steps of the way
-) -> np.ndarray: # float32, like `velocity`: displacement in millimetres after unit time
+    velocity: np.ndarray,  # (3, i, j, k), millimetres per unit time on a lattice of `spacing`
+    spacing: float = LATTICE,  # millimetres a side
+    steps: int = 4,  # squarings: the first step is 1/2**steps of the way
+) -> np.ndarray:  # float32, like `velocity`: displacement in millimetres after unit time
     "The exponential map by scaling and squaring."
     displacement = velocity / np.float32(2**steps)
     index = np.indices(velocity.shape[1:], dtype=np.float32)
@@ -183,40 +261,51 @@ def integrate(
 
 
 def jacobian_determinant(
-    displacement: np.ndarray, # (3, i, j, k), millimetres
+    displacement: np.ndarray,  # (3, i, j, k), millimetres
     spacing: float = LATTICE,
-) -> np.ndarray: # (i, j, k), volume of the image of a unit volume; positive: no folding
+) -> np.ndarray:  # (i, j, k), volume of the image of a unit volume; positive: no folding
     "The determinant of the map's derivative."
     gradient = np.stack([np.stack(np.gradient(component, spacing)) for component in displacement])
     return np.linalg.det(np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3))
 
 # %% ../../nbs/phantom/06_simulate.ipynb #aff6cecb
-VENTRICLE_FADE = 12.0 # mm over which the push on the tissue fades
+VENTRICLE_FADE = 12.0  # mm over which the push on the tissue fades
 
 
 def ventricle_target_ml(
-    age: float, # years
-    deviation: float = 0.0, # in standard deviations from people of that age
-) -> float: # millilitres of both lateral ventricles
+    age: float,  # years
+    deviation: float = 0.0,  # in standard deviations from people of that age
+) -> float:  # millilitres of both lateral ventricles
     "IXI's line; below 40 years, where it was not measured, growth is taken as half as fast, which keeps young ventricles from vanishing."
     years = age if age >= 40 else 40 - (40 - age) / 2
     return float(np.exp(0.0263 * years + 1.396 + 0.456 * deviation))
 
 
 @lru_cache(1)
-def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1 mm at the ventricle's wall
+def ventricle_velocity() -> (
+    np.ndarray
+):  # float32, (3, 32, 39, 34), unit push: 1 mm at the ventricle's wall
     "The velocity that narrows the ventricles in the map from subject to template, and so widens them in the subject."
     head = load_head(2)
     ventricle = np.zeros(head.shell.shape, np.float32)
     ventricle[head.box] = head.ventricle
     outside = ndimage.distance_transform_edt(ventricle < 0.5, sampling=2)
-    signed = ndimage.gaussian_filter(outside - ndimage.distance_transform_edt(ventricle > 0.5, sampling=2), 2.0)
-    speed = np.where(signed > 0, np.exp(-np.maximum(signed, 0) / VENTRICLE_FADE), np.clip(1 + signed / 6, 0, 1))
+    signed = ndimage.gaussian_filter(
+        outside - ndimage.distance_transform_edt(ventricle > 0.5, sampling=2), 2.0
+    )
+    speed = np.where(
+        signed > 0, np.exp(-np.maximum(signed, 0) / VENTRICLE_FADE), np.clip(1 + signed / 6, 0, 1)
+    )
     direction = np.stack(np.gradient(signed, 2.0))
     field = -direction * speed / np.maximum(np.linalg.norm(direction, axis=0), 0.3)
     field = np.stack([ndimage.gaussian_filter(component, 1.5) for component in field])
     index = np.linalg.inv(head.affine) @ LATTICE_AFFINE
-    lattice = [ndimage.affine_transform(component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest") for component in field]
+    lattice = [
+        ndimage.affine_transform(
+            component, index[:3, :3], index[:3, 3], LATTICE_SHAPE, order=1, mode="nearest"
+        )
+        for component in field
+    ]
     return np.stack(lattice).astype(np.float32)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #dbc801ab
@@ -224,24 +313,35 @@ def ventricle_velocity() -> np.ndarray: # float32, (3, 32, 39, 34), unit push: 1
 def _ventricle_table() -> tuple:
     "Pushes and the natural logarithm of the lateral ventricles' volume (ml) that each gives to the template."
     pushes = np.linspace(-6, 15, 8)
-    return pushes, np.array([np.log(ventricle_ml(integrate(push * ventricle_velocity()))) for push in pushes])
+    return pushes, np.array(
+        [np.log(ventricle_ml(integrate(push * ventricle_velocity()))) for push in pushes]
+    )
 
 
 def ventricle_ml(
-    displacement: np.ndarray, # (3, 32, 39, 34), subject to template, millimetres
-) -> float: # millilitres, before the global size
+    displacement: np.ndarray,  # (3, 32, 39, 34), subject to template, millimetres
+) -> float:  # millilitres, before the global size
     "The volume of the lateral ventricles under a deformation."
     ventricle, near, nodes, shape = _ventricle_region()
     moved = displacement[(slice(None), *nodes)]
-    where = np.indices(moved.shape[1:], dtype=np.float32) * np.float32(LATTICE / 2) + moved / np.float32(2)
-    return float(warp(ventricle[None], where, shape, LATTICE / 2, _near_cells(near, where, 3)).sum() * 8 / 1000)
+    where = np.indices(moved.shape[1:], dtype=np.float32) * np.float32(
+        LATTICE / 2
+    ) + moved / np.float32(2)
+    return float(
+        warp(ventricle[None], where, shape, LATTICE / 2, _near_cells(near, where, 3)).sum()
+        * 8
+        / 1000
+    )
 
 
 def _near_cells(map_: np.ndarray, where: np.ndarray, step: int) -> np.ndarray:
     "Of a lattice's voxels, bool: which lie in cells of `step` voxels with any of the map at a corner; `where` has the corners' indices in the map."
     near = sample(map_, where) > 0
-    for axis in range(3): # of the eight corners of a cell
-        low, high = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
+    for axis in range(3):  # of the eight corners of a cell
+        low, high = (
+            (slice(None),) * axis + (slice(None, -1),),
+            (slice(None),) * axis + (slice(1, None),),
+        )
         near = near[low] | near[high]
     return near.repeat(step, 0).repeat(step, 1).repeat(step, 2)
 
@@ -256,47 +356,66 @@ def _ventricle_region() -> tuple:
     head = load_head(2)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
     ventricle = resample(head.ventricle, inner, shape, affine)
-    near = ndimage.distance_transform_edt(ventricle == 0, sampling=2) < 16 # a cell of 6 mm, bent and widened, is not longer: one that holds ventricle has a corner here
-    return ventricle, near.astype(np.float32), tuple(slice(first, last + 1) for first, last in zip(low, high)), shape
+    near = (
+        ndimage.distance_transform_edt(ventricle == 0, sampling=2) < 16
+    )  # a cell of 6 mm, bent and widened, is not longer: one that holds ventricle has a corner here
+    return (
+        ventricle,
+        near.astype(np.float32),
+        tuple(slice(first, last + 1) for first, last in zip(low, high)),
+        shape,
+    )
 
 
 def ventricle_push(
-    target_ml: float, # wanted volume of the lateral ventricles, before the global size
-) -> float: # factor for `ventricle_velocity`
+    target_ml: float,  # wanted volume of the lateral ventricles, before the global size
+) -> float:  # factor for `ventricle_velocity`
     "How hard to push for a volume."
     pushes, log_ml = _ventricle_table()
-    return float(interpolate.PchipInterpolator(log_ml, pushes)(np.clip(np.log(target_ml), log_ml[0], log_ml[-1])))
+    return float(
+        interpolate.PchipInterpolator(log_ml, pushes)(
+            np.clip(np.log(target_ml), log_ml[0], log_ml[-1])
+        )
+    )
 
 # %% ../../nbs/phantom/06_simulate.ipynb #f8bc5b07
 def stream(
-    seed: int, # of the cohort
-    *names, # what the numbers are for: ("ms", 12, "anatomy")
+    seed: int,  # of the cohort
+    *names,  # what the numbers are for: ("ms", 12, "anatomy")
 ) -> np.random.Generator:
     "A random stream of its own for each purpose."
     return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])
 
 
-SOFTENING = (0.39, 0.865) # random bending softens the push: ln(ml reached) is 0.39 + 0.865 ln(ml of the push alone)
+SOFTENING = (
+    0.39,
+    0.865,
+)  # random bending softens the push: ln(ml reached) is 0.39 + 0.865 ln(ml of the push alone)
 
 
 class Anatomy(NamedTuple):
     "The shape of one brain at one age."
-    size: np.ndarray # (3, 3), template millimetres to the person's: global size, proportions, shear
-    displacement: np.ndarray # (3, 32, 39, 34), millimetres, person (before `size`) to template
-    sulci: float # logarithm of how much CSF weighs in a mixed voxel: positive is wide
-    ventricle_ml: float # lateral ventricles, of the person
+
+    size: (
+        np.ndarray
+    )  # (3, 3), template millimetres to the person's: global size, proportions, shear
+    displacement: np.ndarray  # (3, 32, 39, 34), millimetres, person (before `size`) to template
+    sulci: float  # logarithm of how much CSF weighs in a mixed voxel: positive is wide
+    ventricle_ml: float  # lateral ventricles, of the person
 
 
 def make_anatomy(
-    seed: int, # of the cohort
-    diagnosis: str, # one of `DIAGNOSES`
-    number: int, # of the person within the class
-    sex: str, # F or M
-    age: float, # years, at the scan
-    variation: float = 1.0, # 0: the template's anatomy, 1: as between people
+    seed: int,  # of the cohort
+    diagnosis: str,  # one of `DIAGNOSES`
+    number: int,  # of the person within the class
+    sex: str,  # F or M
+    age: float,  # years, at the scan
+    variation: float = 1.0,  # 0: the template's anatomy, 1: as between people
 ) -> Anatomy:
     "A person's anatomy at an age; the same person at another age differs in nothing but age."
-    scale, shape, (deviation, sulcal_deviation), velocity = _inborn(seed, diagnosis, number, variation)
+    scale, shape, (deviation, sulcal_deviation), velocity = _inborn(
+        seed, diagnosis, number, variation
+    )
     size = (scale + variation * (0.02 if sex == "M" else -0.02)) * shape
     volume = np.linalg.det(size)
     if variation > 0:
@@ -309,11 +428,15 @@ def make_anatomy(
 
 
 @lru_cache(2)
-def _inborn(seed: int, diagnosis: str, number: int, variation: float) -> tuple: # kept for the follow-up scans
+def _inborn(
+    seed: int, diagnosis: str, number: int, variation: float
+) -> tuple:  # kept for the follow-up scans
     "What a person has at any age: (scale, proportions and shear, deviations of ventricles and sulci, the bending's velocity)."
     rng = stream(seed, diagnosis, number, "anatomy")
     scale = 1 + variation * (-0.065 + 0.025 * rng.standard_normal())
-    shape = np.diag(1 + variation * 0.02 * rng.standard_normal(3)) + variation * 0.012 * rng.standard_normal((3, 3))
+    shape = np.diag(
+        1 + variation * 0.02 * rng.standard_normal(3)
+    ) + variation * 0.012 * rng.standard_normal((3, 3))
     deviations, velocity = rng.standard_normal(2), random_velocity(rng, variation)
     velocity.setflags(write=False)
     return scale, shape, deviations, velocity
@@ -321,13 +444,20 @@ def _inborn(seed: int, diagnosis: str, number: int, variation: float) -> tuple: 
 # %% ../../nbs/phantom/06_simulate.ipynb #21fa4fa1
 class Lesion(NamedTuple):
     "One ovoid."
-    centre: np.ndarray # (3,), MNI millimetres
-    axes: np.ndarray # (3, 3), rows are unit vectors, the first along the long axis
-    radii: np.ndarray # (3,), millimetres
-    strength: float # 0 to 1
+
+    centre: np.ndarray  # (3,), MNI millimetres
+    axes: np.ndarray  # (3, 3), rows are unit vectors, the first along the long axis
+    radii: np.ndarray  # (3,), millimetres
+    strength: float  # 0 to 1
 
 
-PLACES = {"periventricular": 0.45, "juxtacortical": 0.2, "deep": 0.2, "callosal": 0.07, "infratentorial": 0.08}
+PLACES = {
+    "periventricular": 0.45,
+    "juxtacortical": 0.2,
+    "deep": 0.2,
+    "callosal": 0.07,
+    "infratentorial": 0.08,
+}
 
 
 @lru_cache(1)
@@ -340,11 +470,13 @@ def lesion_places() -> tuple:
     white, grey_near = head.white / total, ndimage.gaussian_filter(head.grey / total, 1.5)
     cerebrum = (z > -20) | (y > -18)
     near, solid = head.ventricle_mm, white > 0.6
-    places = {"periventricular": solid & (near > 1) & (near < 8) & cerebrum,
-              "juxtacortical": solid & (grey_near > 0.3) & (head.depth_mm < 22) & (near > 12) & cerebrum,
-              "deep": solid & (near > 8) & (grey_near < 0.25) & cerebrum,
-              "callosal": solid & (np.abs(x) < 14) & (near < 7) & (z > 4),
-              "infratentorial": (white > 0.4) & (z < -22) & (y < -16) & (head.depth_mm > 5)}
+    places = {
+        "periventricular": solid & (near > 1) & (near < 8) & cerebrum,
+        "juxtacortical": solid & (grey_near > 0.3) & (head.depth_mm < 22) & (near > 12) & cerebrum,
+        "deep": solid & (near > 8) & (grey_near < 0.25) & cerebrum,
+        "callosal": solid & (np.abs(x) < 14) & (near < 7) & (z > 4),
+        "infratentorial": (white > 0.4) & (z < -22) & (y < -16) & (head.depth_mm > 5),
+    }
     away = np.stack(np.gradient(ndimage.gaussian_filter(near, 1.5)))
     away /= np.maximum(np.linalg.norm(away, axis=0), 1e-3)
     return {name: np.argwhere(where) for name, where in places.items()}, away
@@ -352,11 +484,11 @@ def lesion_places() -> tuple:
 # %% ../../nbs/phantom/06_simulate.ipynb #dcd7cf20
 def ms_lesions(
     rng: np.random.Generator,
-    total_ml: float, # to be reached
-) -> list: # of `Lesion`
+    total_ml: float,  # to be reached
+) -> list:  # of `Lesion`
     "Ovoid plaques until their volumes add up."
     lesions, left = [], total_ml * 1000 * OVERLAP
-    while left > 0: # a few at a time: the first ones are the same whatever the total
+    while left > 0:  # a few at a time: the first ones are the same whatever the total
         for lesion in _draw_lesions(rng, 32, max(1.0, (total_ml / 8) ** 0.6)):
             if left <= 0:
                 break
@@ -365,7 +497,7 @@ def ms_lesions(
     return lesions
 
 
-OVERLAP = 1.25 # plaques overlap and end at the edge of tissue: so much more has to be drawn
+OVERLAP = 1.25  # plaques overlap and end at the edge of tissue: so much more has to be drawn
 
 
 def _draw_lesions(rng: np.random.Generator, number: int, crowd: float) -> list:
@@ -375,14 +507,23 @@ def _draw_lesions(rng: np.random.Generator, number: int, crowd: float) -> list:
     volume = np.minimum(np.exp(rng.normal(np.log(25 * crowd), 1.2, number)), 6000)
     kinds = rng.choice(len(PLACES), number, p=list(PLACES.values()))
     where = [places[kind] for kind in PLACES]
-    voxel = np.array([where[kind][int(share * len(where[kind]))] for kind, share in zip(kinds, rng.uniform(size=number))])
+    voxel = np.array(
+        [
+            where[kind][int(share * len(where[kind]))]
+            for kind, share in zip(kinds, rng.uniform(size=number))
+        ]
+    )
     aspect, strength = rng.uniform(1.2, 2.4, number), rng.uniform(0.75, 1, number)
-    centre = nib.affines.apply_affine(head.affine, voxel + [axis.start for axis in head.box]) + rng.uniform(-1, 1, (number, 3))
+    centre = nib.affines.apply_affine(
+        head.affine, voxel + [axis.start for axis in head.box]
+    ) + rng.uniform(-1, 1, (number, 3))
     spare = rng.standard_normal((number, 3, 2))
     long = away[:, voxel[:, 0], voxel[:, 1], voxel[:, 2]].T + 0.25 * spare[..., 0]
     axes = np.linalg.qr(np.concatenate([long[..., None], spare], 2))[0].transpose(0, 2, 1)
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
-    radii = radius[:, None] * np.stack([aspect ** (2 / 3), aspect ** (-1 / 3), aspect ** (-1 / 3)], 1)
+    radii = radius[:, None] * np.stack(
+        [aspect ** (2 / 3), aspect ** (-1 / 3), aspect ** (-1 / 3)], 1
+    )
     return [Lesion(*each) for each in zip(centre, axes, radii, strength)]
 
 
@@ -392,31 +533,47 @@ def _paint(to_ball, centre, first, last, sharpness, strength, result):
     for i in range(first[0], last[0]):
         for j in range(first[1], last[1]):
             for k in range(first[2], last[2]):
-                x, y, z = np.float32(i) - centre[0], np.float32(j) - centre[1], np.float32(k) - centre[2]
+                x, y, z = (
+                    np.float32(i) - centre[0],
+                    np.float32(j) - centre[1],
+                    np.float32(k) - centre[2],
+                )
                 squares = np.float32(0)
                 for row in range(3):
-                    squares += (to_ball[row, 0] * x + to_ball[row, 1] * y + to_ball[row, 2] * z) ** 2
+                    squares += (
+                        to_ball[row, 0] * x + to_ball[row, 1] * y + to_ball[row, 2] * z
+                    ) ** 2
                 edge = np.float32(0.5) + (np.float32(1) - np.sqrt(squares)) * sharpness
                 result[i, j, k] = max(result[i, j, k], min(edge, np.float32(1)) * strength)
 
 
 def paint(
-    lesions: list, # of `Lesion`
+    lesions: list,  # of `Lesion`
     head: Head,
-    softness: float = 1.0, # millimetres from full to none at the edge
-) -> np.ndarray: # float32 on the head's box, 0 to 1
+    softness: float = 1.0,  # millimetres from full to none at the edge
+) -> np.ndarray:  # float32 on the head's box, 0 to 1
     "Lesions as a map; where two meet, the stronger shows."
     spacing = head.affine[0, 0]
     result = np.zeros(head.brain.shape, np.float32)
     if not lesions:
         return result
-    centres = (np.array([lesion.centre for lesion in lesions]) - head.affine[:3, 3]) / spacing - [axis.start for axis in head.box]
+    centres = (np.array([lesion.centre for lesion in lesions]) - head.affine[:3, 3]) / spacing - [
+        axis.start for axis in head.box
+    ]
     reach = np.array([np.abs(lesion.axes.T) @ lesion.radii for lesion in lesions]) + 2 * softness
     low = np.maximum(np.floor(centres - reach / spacing).astype(int), 0)
     high = np.minimum(np.ceil(centres + reach / spacing).astype(int) + 1, result.shape)
     for lesion, centre, first, last in zip(lesions, centres, low, high):
         to_ball = plain(lesion.axes / lesion.radii[:, None] * spacing)
-        _paint(to_ball, plain(centre), first, last, np.float32(lesion.radii.min() / softness), np.float32(lesion.strength), result)
+        _paint(
+            to_ball,
+            plain(centre),
+            first,
+            last,
+            np.float32(lesion.radii.min() / softness),
+            np.float32(lesion.strength),
+            result,
+        )
     return result
 
 # %% ../../nbs/phantom/06_simulate.ipynb #4c1529f8
@@ -426,42 +583,65 @@ def susceptibility() -> tuple:
     head = load_head(2)
     x, y, z = _world(head.brain.shape, head.affine, [axis.start for axis in head.box])
     horns = np.exp(-(((np.abs(x) - 18) / 12) ** 2 + ((y - 32) / 12) ** 2 + ((z - 8) / 14) ** 2))
-    horns = horns + np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 58) / 16) ** 2 + ((z - 14) / 14) ** 2))
+    horns = horns + np.exp(
+        -(((np.abs(x) - 26) / 12) ** 2 + ((y + 58) / 16) ** 2 + ((z - 14) / 14) ** 2)
+    )
     centrum = np.exp(-(((np.abs(x) - 26) / 12) ** 2 + ((y + 15) / 35) ** 2 + ((z - 30) / 14) ** 2))
     shared = 1.6 * np.exp(-head.ventricle_mm / 6) + 0.7 * horns + 0.5 * centrum
     total = head.grey + head.white + head.csf + 1e-6
-    white = np.where((z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0)
+    white = np.where(
+        (z > -18) & (head.ventricle < 0.5) & (head.depth_mm > 9), (head.white / total) ** 2, 0
+    )
     place = np.flatnonzero(white > 0.05)
     mirrored = np.arange(white.size).reshape(white.shape)[::-1].ravel()[place]
-    return place, mirrored, shared.ravel()[place].astype(np.float32), white.ravel()[place].astype(np.float32)
+    return (
+        place,
+        mirrored,
+        shared.ravel()[place].astype(np.float32),
+        white.ravel()[place].astype(np.float32),
+    )
 
 
 @lru_cache(2)
 def vascular_field(
-    seed: int, # of the cohort
-    diagnosis: str, # one of `DIAGNOSES`
-    number: int, # of the person within the class
-) -> np.ndarray: # float32, read-only, one value for each voxel of `susceptibility`; kept for the follow-up scans
+    seed: int,  # of the cohort
+    diagnosis: str,  # one of `DIAGNOSES`
+    number: int,  # of the person within the class
+) -> (
+    np.ndarray
+):  # float32, read-only, one value for each voxel of `susceptibility`; kept for the follow-up scans
     "A person's own susceptibility: what all share, and what chance adds."
     place, mirrored, field, _ = susceptibility()
     rng, shape = stream(seed, diagnosis, number, "vascular"), load_head(2).brain.shape
-    for smoothness, amplitude, step in ((8.0, 0.35, 3), (3.2, 0.22, 1)): # millimetres, and voxels between independent draws
+    for smoothness, amplitude, step in (
+        (8.0, 0.35, 3),
+        (3.2, 0.22, 1),
+    ):  # millimetres, and voxels between independent draws
         coarse = rng.standard_normal([-(-side // step) + 1 for side in shape], dtype=np.float32)
         noise = smooth(coarse, smoothness / 2 / step, truncate=3)
         noise = upsample(noise, shape, step) if step > 1 else noise[tuple(map(slice, shape))]
-        own, other = 0.8 / np.sqrt(2) + 0.6, 0.8 / np.sqrt(2) # shares of the voxel and of its mirror image
+        own, other = (
+            0.8 / np.sqrt(2) + 0.6,
+            0.8 / np.sqrt(2),
+        )  # shares of the voxel and of its mirror image
         flat, mean = noise.ravel(), noise.mean()
-        power, shared = (sum(map(np.vdot, noise, image)) / flat.size - mean**2 for image in (noise, noise[::-1]))
-        spread = np.sqrt((own**2 + other**2) * power + 2 * own * other * shared) # of the mixture over the box
-        field = field + np.float32(amplitude / spread) * (np.float32(own) * flat[place] + np.float32(other) * flat[mirrored])
+        power, shared = (
+            sum(map(np.vdot, noise, image)) / flat.size - mean**2 for image in (noise, noise[::-1])
+        )
+        spread = np.sqrt(
+            (own**2 + other**2) * power + 2 * own * other * shared
+        )  # of the mixture over the box
+        field = field + np.float32(amplitude / spread) * (
+            np.float32(own) * flat[place] + np.float32(other) * flat[mirrored]
+        )
     field.setflags(write=False)
     return field
 
 
 def vascular_change(
-    field: np.ndarray, # from `vascular_field`
-    total_ml: float, # of white matter turned bright
-) -> np.ndarray: # float32 on the 2 mm box, 0 to 1
+    field: np.ndarray,  # from `vascular_field`
+    total_ml: float,  # of white matter turned bright
+) -> np.ndarray:  # float32 on the 2 mm box, 0 to 1
     "Caps, bands and confluent fields, the most susceptible white matter first."
     place, _, _, white = susceptibility()
     bright = np.zeros(load_head(2).brain.shape, np.float32)
@@ -473,13 +653,18 @@ def vascular_change(
     return bright
 
 # %% ../../nbs/phantom/06_simulate.ipynb #339246ee
-VASCULAR_ML = {"leuko1": (np.log(6.0), 0.35), "leuko2": (np.log(14.0), 0.3), "leuko3": (np.log(28.0), 0.35)} # mean and SD of ln(ml)
-MS_LN_ML = stats.beta(1.49, 0.80, -1.6, 5.7) # ln(ml): mean 2.1, SD 1.5, median 2.4
-MS_GROWTH = 0.06 # of the plaque volume a year
+VASCULAR_ML = {
+    "leuko1": (np.log(6.0), 0.35),
+    "leuko2": (np.log(14.0), 0.3),
+    "leuko3": (np.log(28.0), 0.35),
+}  # mean and SD of ln(ml)
+MS_LN_ML = stats.beta(1.49, 0.80, -1.6, 5.7)  # ln(ml): mean 2.1, SD 1.5, median 2.4
+MS_GROWTH = 0.06  # of the plaque volume a year
 
 
 class Burden(NamedTuple):
     "How much white matter has changed, in the person's millilitres."
+
     plaques_ml: float
     vascular_ml: float
     lacunes: int
@@ -489,9 +674,9 @@ def make_burden(
     seed: int,
     diagnosis: str,
     number: int,
-    age: float, # years, at the scan
-    years: float = 0.0, # since the first scan
-    disease: float = 1.0, # factor on all volumes
+    age: float,  # years, at the scan
+    years: float = 0.0,  # since the first scan
+    disease: float = 1.0,  # factor on all volumes
 ) -> Burden:
     "A person's lesion volumes at a scan."
     rng = stream(seed, diagnosis, number, "burden")
@@ -500,15 +685,20 @@ def make_burden(
     vascular = disease * np.exp(mean + spread * deviation)
     plaques = 0.0
     if diagnosis == "ms":
-        plaques = disease * np.exp(MS_LN_ML.ppf(stats.norm.cdf(ms_deviation))) * (1 + MS_GROWTH * years)
+        plaques = (
+            disease * np.exp(MS_LN_ML.ppf(stats.norm.cdf(ms_deviation))) * (1 + MS_GROWTH * years)
+        )
     expected = {"leuko2": 0.6, "leuko3": 1.6}.get(diagnosis, 0) * min(disease, 1)
-    return Burden(plaques, min(vascular, 60.0), int(stats.poisson.ppf(lacunar, expected)) if expected else 0)
+    return Burden(
+        plaques, min(vascular, 60.0), int(stats.poisson.ppf(lacunar, expected)) if expected else 0
+    )
 
 # %% ../../nbs/phantom/06_simulate.ipynb #df73aa26
 class Changes(NamedTuple):
     "What disease has done to the white matter, on one head's box."
-    bright: np.ndarray # float32, 0 to 1: lesion
-    cavity: np.ndarray # float32, 0 to 1: lacune, filled with CSF
+
+    bright: np.ndarray  # float32, 0 to 1: lesion
+    cavity: np.ndarray  # float32, 0 to 1: lacune, filled with CSF
 
 
 def make_changes(
@@ -517,41 +707,55 @@ def make_changes(
     number: int,
     burden: Burden,
     head: Head,
-    volume: float = 1.0, # the person's brain, as a multiple of the template's
+    volume: float = 1.0,  # the person's brain, as a multiple of the template's
 ) -> Changes:
     "All lesions of a person as maps; the same lesions at either resolution."
     bright = vascular_change(vascular_field(seed, diagnosis, number), burden.vascular_ml / volume)
     if bright.shape != head.brain.shape:
         bright = ndimage.zoom(bright, 2, order=1, grid_mode=True, mode="nearest")
     if burden.plaques_ml > 0:
-        plaques = paint(ms_lesions(stream(seed, diagnosis, number, "plaques"), burden.plaques_ml / volume), head)
+        plaques = paint(
+            ms_lesions(stream(seed, diagnosis, number, "plaques"), burden.plaques_ml / volume), head
+        )
         here = np.nonzero((plaques > 0) & (head.brain > 0.5))
         grey, white, csf = (map_[here] for map_ in (head.grey, head.white, head.csf))
-        bright[here] = np.maximum(bright[here], plaques[here] * (1 - csf / (grey + white + csf + 1e-6)))
+        bright[here] = np.maximum(
+            bright[here], plaques[here] * (1 - csf / (grey + white + csf + 1e-6))
+        )
     cavity = np.zeros_like(bright)
     if burden.lacunes:
         rng = stream(seed, diagnosis, number, "lacunes")
-        holes = [lesion._replace(radii=rng.uniform(1.5, 4) * np.ones(3), strength=1.0) for lesion in ms_lesions(rng, 3)[:burden.lacunes]]
+        holes = [
+            lesion._replace(radii=rng.uniform(1.5, 4) * np.ones(3), strength=1.0)
+            for lesion in ms_lesions(rng, 3)[: burden.lacunes]
+        ]
         cavity = paint(holes, head)
         rim = paint([hole._replace(radii=hole.radii + 1.5) for hole in holes], head)
         bright = np.maximum(bright, 0.7 * rim) * (1 - cavity)
     return Changes(bright.astype(np.float32), cavity)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #2415ee91
-TISSUES = pd.DataFrame( # seconds; T1 at 1.5 T and 3 T
-    {"PD": [0.84, 0.73, 1.00, 0.86, 0.25, 0.62, 0.70, 1.00], "T1_1.5": [1.08, 0.64, 4.30, 1.00, 0.40, 0.30, 0.95, 4.00],
-     "T1_3": [1.25, 0.85, 4.40, 1.20, 0.50, 0.38, 1.30, 4.20], "T2": [0.088, 0.078, 1.20, 0.150, 0.045, 0.085, 0.045, 1.00]},
-    index=pd.Index(["grey", "white", "csf", "lesion", "skull", "scalp", "muscle", "eye"], name="tissue"))
-EFFECTIVE_TE = 0.3 # of the nominal echo time, where a volume is read by one long train with variable flip angles
+TISSUES = pd.DataFrame(  # seconds; T1 at 1.5 T and 3 T
+    {
+        "PD": [0.84, 0.73, 1.00, 0.86, 0.25, 0.62, 0.70, 1.00],
+        "T1_1.5": [1.08, 0.64, 4.30, 1.00, 0.40, 0.30, 0.95, 4.00],
+        "T1_3": [1.25, 0.85, 4.40, 1.20, 0.50, 0.38, 1.30, 4.20],
+        "T2": [0.088, 0.078, 1.20, 0.150, 0.045, 0.085, 0.045, 1.00],
+    },
+    index=pd.Index(
+        ["grey", "white", "csf", "lesion", "skull", "scalp", "muscle", "eye"], name="tissue"
+    ),
+)
+EFFECTIVE_TE = 0.3  # of the nominal echo time, where a volume is read by one long train with variable flip angles
 
 
 def flair_signal(
-    repetition_time: float, # seconds
-    echo_time: float, # seconds, nominal
-    inversion_time: float, # seconds
-    field_strength: float, # tesla
-    volumetric: bool = False, # True for 3D turbo sequences: the effective echo time counts
-) -> pd.Series: # signal per tissue, arbitrary units
+    repetition_time: float,  # seconds
+    echo_time: float,  # seconds, nominal
+    inversion_time: float,  # seconds
+    field_strength: float,  # tesla
+    volumetric: bool = False,  # True for 3D turbo sequences: the effective echo time counts
+) -> pd.Series:  # signal per tissue, arbitrary units
     "The FLAIR equation for every tissue."
     density, t1_15, t1_3, t2 = TISSUES.to_numpy().T
     t1 = t1_15 if field_strength < 2 else t1_3
@@ -561,33 +765,58 @@ def flair_signal(
 
 # %% ../../nbs/phantom/06_simulate.ipynb #da2538a4
 PROTOCOLS = pd.DataFrame(
-    [("1.5T-2D", 1.5, False, 9.0, 0.100, 2.50, 180, "Siemens", (0.90, 0.90, 5.5), "LPS", 26),
-     ("1.5T-2D-thick", 1.5, False, 8.5, 0.120, 2.36, 130, "GE", (0.94, 0.94, 6.5), "LAS", 26),
-     ("3T-2D", 3.0, False, 11.0, 0.068, 2.80, 220, "Philips", (0.72, 0.72, 4.0), "LPS", 30),
-     ("3T-3D-short", 3.0, True, 4.8, 0.296, 1.65, 1210, "Philips", (1.0, 1.0, 1.1), "ASR", 20),
-     ("3T-3D", 3.0, True, 5.0, 0.475, 1.81, 651, "Siemens", (1.0, 1.0, 1.0), "ASR", 22),
-     ("3T-3D-long", 3.0, True, 8.0, 0.331, 2.40, 506, "Siemens", (1.0, 1.0, 1.2), "ASL", 24)],
-    columns=["protocol", "MagneticFieldStrength", "volumetric", "RepetitionTime", "EchoTime", "InversionTime", "PixelBandwidth",
-             "Manufacturer", "voxel", "axes", "snr"]).set_index("protocol")
-PROTOCOL_ODDS = {"any": np.array([0.25, 0.10, 0.25, 0.10, 0.15, 0.15]), # bias 0: the same for every class
-                 "ms": np.array([0.02, 0.01, 0.05, 0.20, 0.40, 0.32]), # bias 1: figure 11
-                 "rest": np.array([0.42, 0.18, 0.32, 0.02, 0.03, 0.03])}
+    [
+        ("1.5T-2D", 1.5, False, 9.0, 0.100, 2.50, 180, "Siemens", (0.90, 0.90, 5.5), "LPS", 26),
+        ("1.5T-2D-thick", 1.5, False, 8.5, 0.120, 2.36, 130, "GE", (0.94, 0.94, 6.5), "LAS", 26),
+        ("3T-2D", 3.0, False, 11.0, 0.068, 2.80, 220, "Philips", (0.72, 0.72, 4.0), "LPS", 30),
+        ("3T-3D-short", 3.0, True, 4.8, 0.296, 1.65, 1210, "Philips", (1.0, 1.0, 1.1), "ASR", 20),
+        ("3T-3D", 3.0, True, 5.0, 0.475, 1.81, 651, "Siemens", (1.0, 1.0, 1.0), "ASR", 22),
+        ("3T-3D-long", 3.0, True, 8.0, 0.331, 2.40, 506, "Siemens", (1.0, 1.0, 1.2), "ASL", 24),
+    ],
+    columns=[
+        "protocol",
+        "MagneticFieldStrength",
+        "volumetric",
+        "RepetitionTime",
+        "EchoTime",
+        "InversionTime",
+        "PixelBandwidth",
+        "Manufacturer",
+        "voxel",
+        "axes",
+        "snr",
+    ],
+).set_index("protocol")
+PROTOCOL_ODDS = {
+    "any": np.array([0.25, 0.10, 0.25, 0.10, 0.15, 0.15]),  # bias 0: the same for every class
+    "ms": np.array([0.02, 0.01, 0.05, 0.20, 0.40, 0.32]),  # bias 1: figure 11
+    "rest": np.array([0.42, 0.18, 0.32, 0.02, 0.03, 0.03]),
+}
 
 # %% ../../nbs/phantom/06_simulate.ipynb #b2f1790b
 def make_acquisition(
     seed: int,
     diagnosis: str,
     number: int,
-    session: int, # 0 for the first scan
-    bias: float = 1.0, # 0: acquisition independent of the class, 1: as in figure 11
-) -> dict: # BIDS keys, and protocol, volumetric, voxel, axes, snr
+    session: int,  # 0 for the first scan
+    bias: float = 1.0,  # 0: acquisition independent of the class, 1: as in figure 11
+) -> dict:  # BIDS keys, and protocol, volumetric, voxel, axes, snr
     "Draw how a scan is taken."
     rng = stream(seed, diagnosis, number, "acquisition", session)
-    odds = (1 - bias) * PROTOCOL_ODDS["any"] + bias * PROTOCOL_ODDS["ms" if diagnosis == "ms" else "rest"]
+    odds = (1 - bias) * PROTOCOL_ODDS["any"] + bias * PROTOCOL_ODDS[
+        "ms" if diagnosis == "ms" else "rest"
+    ]
     name = PROTOCOLS.index[rng.choice(len(PROTOCOLS), p=odds / odds.sum())]
     acquisition = {"protocol": name, **_protocols()[name]}
-    for key, spread, digits in (("RepetitionTime", 0.02, 3), ("EchoTime", 0.03, 4), ("InversionTime", 0.01, 3), ("PixelBandwidth", 0.04, 0)):
-        acquisition[key] = round(float(acquisition[key] * (1 + spread * rng.uniform(-1, 1))), digits)
+    for key, spread, digits in (
+        ("RepetitionTime", 0.02, 3),
+        ("EchoTime", 0.03, 4),
+        ("InversionTime", 0.01, 3),
+        ("PixelBandwidth", 0.04, 0),
+    ):
+        acquisition[key] = round(
+            float(acquisition[key] * (1 + spread * rng.uniform(-1, 1))), digits
+        )
     acquisition["SliceThickness"] = acquisition["voxel"][2]
     return acquisition
 
@@ -597,12 +826,16 @@ def _protocols() -> dict:
     return PROTOCOLS.to_dict("index")
 
 # %% ../../nbs/phantom/06_simulate.ipynb #4b034918
-@partial(compiled, error_model="numpy") # a division by zero need not be watched for: the sum below is positive
+@partial(
+    compiled, error_model="numpy"
+)  # a division by zero need not be watched for: the sum below is positive
 def _mix(grey, white, csf, bright, cavity, widening, of_grey, of_white, of_csf, of_lesion, result):
     "The signal of mixed voxels: tissue by its share, then what disease has made of it."
     for place in range(result.size):
         fluid = csf[place] * widening
-        value = (grey[place] * of_grey + white[place] * of_white + fluid * of_csf) / (grey[place] + white[place] + fluid + np.float32(1e-6))
+        value = (grey[place] * of_grey + white[place] * of_white + fluid * of_csf) / (
+            grey[place] + white[place] + fluid + np.float32(1e-6)
+        )
         value += bright[place] * (of_lesion - value)
         result[place] = value + cavity[place] * (of_csf - value)
 
@@ -611,16 +844,26 @@ def paint_signal(
     head: Head,
     anatomy: Anatomy,
     changes: Changes,
-    signal: pd.Series, # from `flair_signal`
-    whole: bool = True, # False: the brain alone, for the prepared layout
-) -> np.ndarray: # float32 on the head's grid (whole) or on its box
+    signal: pd.Series,  # from `flair_signal`
+    whole: bool = True,  # False: the brain alone, for the prepared layout
+) -> np.ndarray:  # float32 on the head's grid (whole) or on its box
     "The signal of every point of a head before it is bent and scanned."
     brain = np.empty(head.grey.shape, np.float32)
-    maps = [plain(map_).reshape(-1) for map_ in (head.grey, head.white, head.csf, changes.bright, changes.cavity)]
-    _mix(*maps, *np.array([np.exp(anatomy.sulci), *signal[["grey", "white", "csf", "lesion"]]], np.float32), brain.reshape(-1))
+    maps = [
+        plain(map_).reshape(-1)
+        for map_ in (head.grey, head.white, head.csf, changes.bright, changes.cavity)
+    ]
+    _mix(
+        *maps,
+        *np.array([np.exp(anatomy.sulci), *signal[["grey", "white", "csf", "lesion"]]], np.float32),
+        brain.reshape(-1),
+    )
     if not whole:
         return brain
-    of_shell = np.array([0.0, *(signal[name] for name in ("csf", "skull", "scalp", "muscle", "eye")), 0.0], np.float32)
+    of_shell = np.array(
+        [0.0, *(signal[name] for name in ("csf", "skull", "scalp", "muscle", "eye")), 0.0],
+        np.float32,
+    )
     picture = of_shell[head.shell]
     picture[head.box] += head.brain * (brain - picture[head.box])
     return picture
@@ -628,8 +871,9 @@ def paint_signal(
 # %% ../../nbs/phantom/06_simulate.ipynb #423c284c
 class Grid(NamedTuple):
     "The lattice of a scan."
+
     shape: tuple
-    affine: np.ndarray # (4, 4), voxel index to scanner millimetres, RAS
+    affine: np.ndarray  # (4, 4), voxel index to scanner millimetres, RAS
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
@@ -641,13 +885,13 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
     return z @ y @ x
 
 
-HEAD_CENTRE = np.array([0.0, -18.0, 5.0]) # of the brain, MNI millimetres
+HEAD_CENTRE = np.array([0.0, -18.0, 5.0])  # of the brain, MNI millimetres
 
 
 def make_pose(
     rng: np.random.Generator,
-    size: np.ndarray, # (3, 3), of the anatomy
-) -> np.ndarray: # (4, 4), scanner millimetres to the head's (before bending), RAS
+    size: np.ndarray,  # (3, 3), of the anatomy
+) -> np.ndarray:  # (4, 4), scanner millimetres to the head's (before bending), RAS
     "Where the patient lies: turned by some degrees, off centre by a centimetre or two."
     rotation = _rotation(rng.normal(0, (7, 4, 4)))
     offset = rng.normal(0, (4, 10, 15))
@@ -657,8 +901,8 @@ def make_pose(
 
 def make_grid(
     rng: np.random.Generator,
-    acquisition: dict, # from `make_acquisition`
-    pose: np.ndarray, # (4, 4), from `make_pose`
+    acquisition: dict,  # from `make_acquisition`
+    pose: np.ndarray,  # (4, 4), from `make_pose`
 ) -> Grid:
     "The lattice a technician would lay over this head; now and then the top or the neck end is missed."
     voxel, axes = np.array(acquisition["voxel"]), acquisition["axes"]
@@ -677,22 +921,24 @@ def make_grid(
         axis = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}[letter]
         directions[axis, column] = 1 if letter in "RAS" else -1
     matrix = tilt @ directions * voxel
-    return Grid(shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2)))
+    return Grid(
+        shape, nib.affines.from_matvec(matrix, centre - matrix @ ((np.array(shape) - 1) / 2))
+    )
 
 # %% ../../nbs/phantom/06_simulate.ipynb #dd16f800
 def move(
-    affine: np.ndarray, # (4, 4), from one unit (voxels, millimetres) to another
-    points: np.ndarray, # (3, ...), in the first
-) -> np.ndarray: # (3, ...), in the second
+    affine: np.ndarray,  # (4, 4), from one unit (voxels, millimetres) to another
+    points: np.ndarray,  # (3, ...), in the first
+) -> np.ndarray:  # (3, ...), in the second
     "Points through an affine, coordinates first: nibabel's `apply_affine` wants them last, and would copy."
     return (affine[:3, :3] @ points.reshape(3, -1) + affine[:3, 3:]).reshape(points.shape)
 
 
 def to_template(
-    points: np.ndarray, # (3, ...), scanner millimetres
-    pose: np.ndarray, # (4, 4), scanner to head
-    displacement: np.ndarray, # (3, 32, 39, 34), head to template
-) -> np.ndarray: # (3, ...), MNI millimetres
+    points: np.ndarray,  # (3, ...), scanner millimetres
+    pose: np.ndarray,  # (4, 4), scanner to head
+    displacement: np.ndarray,  # (3, 32, 39, 34), head to template
+) -> np.ndarray:  # (3, ...), MNI millimetres
     "The map from scan to template."
     head = move(pose, points)
     return head + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), head))
@@ -701,7 +947,7 @@ def to_template(
 def truth_affine(
     pose: np.ndarray,
     displacement: np.ndarray,
-) -> np.ndarray: # (4, 4), scanner to MNI millimetres
+) -> np.ndarray:  # (4, 4), scanner to MNI millimetres
     "The affine that fits the whole map best over the brain, by least squares."
     head = load_head(2)
     inside = np.argwhere(head.brain[::3, ::3, ::3] > 0.5) * 3 + [axis.start for axis in head.box]
@@ -721,49 +967,60 @@ def _edges() -> tuple:
     strength = np.linalg.norm(gradient, axis=0)
     sample = strength[1::3, 1::3, 1::3]
     where = np.argwhere(sample > 0.05 * sample.max()) * 3 + 1 + [axis.start for axis in head.box]
-    return gradient / np.sqrt(np.maximum(strength, 1e-6)), nib.affines.apply_affine(head.affine, where)
+    return gradient / np.sqrt(np.maximum(strength, 1e-6)), nib.affines.apply_affine(
+        head.affine, where
+    )
 
 
-PULL = np.array([[-3.2e-4, 0, 0, 6e-4], [0, -2.4e-4, 0, -9.9e-3], [0, 0, -2.2e-4, 1.11e-2], [0, 0, 0, 0]]) # of a registration, per mm² of bending that no affine can follow
+PULL = np.array(
+    [[-3.2e-4, 0, 0, 6e-4], [0, -2.4e-4, 0, -9.9e-3], [0, 0, -2.2e-4, 1.11e-2], [0, 0, 0, 0]]
+)  # of a registration, per mm² of bending that no affine can follow
 
 
 def registered_affine(
-    pose: np.ndarray, # (4, 4), scanner to head
-    displacement: np.ndarray, # (3, 32, 39, 34), head to template
-) -> np.ndarray: # (4, 4), scanner to MNI millimetres
+    pose: np.ndarray,  # (4, 4), scanner to head
+    displacement: np.ndarray,  # (3, 32, 39, 34), head to template
+) -> np.ndarray:  # (4, 4), scanner to MNI millimetres
     "The affine that a registration by intensities would find: least squares across the template's edges."
     head, (gradient, places) = load_head(2), _edges()
     points = nib.affines.apply_affine(np.linalg.inv(pose), places).T
     reached = to_template(points, pose, displacement)
-    index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array([[axis.start] for axis in head.box])
+    index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array(
+        [[axis.start] for axis in head.box]
+    )
     across = look_up(gradient, index)
     points = np.vstack([points, np.ones(points.shape[1])])
     terms = (across[:, None] * points).reshape(12, -1)
     solution = np.linalg.solve(terms @ terms.T, terms @ (across * reached).sum(0))
     affine = np.vstack([solution.reshape(3, 4), [0, 0, 0, 1]])
-    left = np.square(reached - affine[:3] @ points).sum(0).mean() # mm²
+    left = np.square(reached - affine[:3] @ points).sum(0).mean()  # mm²
     return (np.eye(4) + left * PULL) @ affine
 
 # %% ../../nbs/phantom/06_simulate.ipynb #ad9bd1d3
 def scan_maps(
-    maps: list, # arrays on the grid of `affine`, in any number
-    affine: np.ndarray, # (4, 4), their grid index to MNI millimetres
+    maps: list,  # arrays on the grid of `affine`, in any number
+    affine: np.ndarray,  # (4, 4), their grid index to MNI millimetres
     grid: Grid,
     pose: np.ndarray,
     displacement: np.ndarray,
-    thinnest: float = 1.3, # millimetres: slices thicker than this are averages of thinner ones
-) -> list: # float32 arrays of `grid.shape`
+    thinnest: float = 1.3,  # millimetres: slices thicker than this are averages of thinner ones
+) -> list:  # float32 arrays of `grid.shape`
     "Look up maps of the template's space along a scan's lattice."
     voxel = nib.affines.voxel_sizes(grid.affine)
     thin = max(1, int(np.ceil(voxel[2] / thinnest)))
     step = [max(1, int(4 / side)) for side in voxel[:2]]
-    nodes = [np.arange(-(-(side - 1) // each) + 2, dtype=np.float32) * each for side, each in zip(grid.shape, step)]
+    nodes = [
+        np.arange(-(-(side - 1) // each) + 2, dtype=np.float32) * each
+        for side, each in zip(grid.shape, step)
+    ]
     offsets = (np.arange(thin) + 0.5) / thin - 0.5
     slices = (np.arange(grid.shape[2])[:, None] + offsets).ravel()
     stride = max(1, int(4 / (voxel[2] / thin)))
     coarse = np.concatenate([slices[::stride], [slices[::stride][-1] + stride / thin]])
     index = np.stack(np.meshgrid(*nodes, coarse, indexing="ij")).astype(np.float32)
-    where = move(np.linalg.inv(affine), to_template(move(grid.affine, index), pose, displacement)).astype(np.float32)
+    where = move(
+        np.linalg.inv(affine), to_template(move(grid.affine, index), pose, displacement)
+    ).astype(np.float32)
     results = [np.empty(grid.shape, np.float32) for _ in maps]
     slab = max(1, stride * 4 // thin)
     for first in range(0, grid.shape[2], slab):
@@ -772,45 +1029,56 @@ def scan_maps(
         high = min(-(-last * thin // stride) + 2, where.shape[-1])
         skip, number = first * thin - low * stride, (last - first) * thin
         for map_, result in zip(maps, results):
-            values = warp(map_[None], where[..., low:high], (*grid.shape[:2], skip + number), (*step, stride))[0, ..., skip:]
+            values = warp(
+                map_[None], where[..., low:high], (*grid.shape[:2], skip + number), (*step, stride)
+            )[0, ..., skip:]
             result[..., first:last] = values.reshape(*grid.shape[:2], last - first, thin).mean(-1)
     return results
 
 # %% ../../nbs/phantom/06_simulate.ipynb #8ccb62ce
-REFERENCE_BANDWIDTH = {False: 180.0, True: 650.0} # Hz per pixel at which the protocol's signal-to-noise ratio holds, 2D and 3D
+REFERENCE_BANDWIDTH = {
+    False: 180.0,
+    True: 650.0,
+}  # Hz per pixel at which the protocol's signal-to-noise ratio holds, 2D and 3D
 
 
 def noise_sigma(
     acquisition: dict,
-    signal: pd.Series, # from `flair_signal`
-) -> float: # standard deviation per channel, in units of `signal`
+    signal: pd.Series,  # from `flair_signal`
+) -> float:  # standard deviation per channel, in units of `signal`
     "Noise of one voxel."
-    return float(signal.white / acquisition["snr"] * np.sqrt(acquisition["PixelBandwidth"] / REFERENCE_BANDWIDTH[acquisition["volumetric"]]))
+    return float(
+        signal.white
+        / acquisition["snr"]
+        * np.sqrt(acquisition["PixelBandwidth"] / REFERENCE_BANDWIDTH[acquisition["volumetric"]])
+    )
 
 
 def coil_field(
     rng: np.random.Generator,
-    field_strength: float, # tesla: the shading is stronger at 3 T
-    points: np.ndarray, # (3, i, j, k), scanner millimetres
-) -> np.ndarray: # float32, (i, j, k), around 1
+    field_strength: float,  # tesla: the shading is stronger at 3 T
+    points: np.ndarray,  # (3, i, j, k), scanner millimetres
+) -> np.ndarray:  # float32, (i, j, k), around 1
     "A smooth multiplicative shade, fixed to the scanner."
-    lattice = np.einsum("ai,bj,ck,ijk", *[_thrice()] * 3, rng.standard_normal((5, 5, 5)), optimize=True)
+    lattice = np.einsum(
+        "ai,bj,ck,ijk", *[_thrice()] * 3, rng.standard_normal((5, 5, 5)), optimize=True
+    )
     lattice *= (0.06 if field_strength < 2 else 0.09) / lattice.std()
     index = (points + 200) / 400 * (len(lattice) - 1)
     return np.exp(look_up(lattice[None], index)[0])
 
 
 @lru_cache(1)
-def _thrice() -> np.ndarray: # (15, 5)
+def _thrice() -> np.ndarray:  # (15, 5)
     "The matrix of a cubic spline through five points, at three times as many."
     return ndimage.zoom(np.eye(5), (3, 1), order=3)
 
 
 def add_noise(
-    picture: np.ndarray, # float32, signal; overwritten
+    picture: np.ndarray,  # float32, signal; overwritten
     sigma: float,
     rng: np.random.Generator,
-) -> np.ndarray: # float32, not negative
+) -> np.ndarray:  # float32, not negative
     "Rician noise."
     picture += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(sigma)
     other = rng.standard_normal(picture.shape, dtype=np.float32)
@@ -829,26 +1097,36 @@ def _age_distribution(diagnosis: str):
     def distribution(parameters):
         centre, log_width = parameters
         width = np.exp(log_width)
-        return stats.truncnorm((AGE_RANGE[0] - centre) / width, (AGE_RANGE[1] - centre) / width, centre, width)
+        return stats.truncnorm(
+            (AGE_RANGE[0] - centre) / width, (AGE_RANGE[1] - centre) / width, centre, width
+        )
 
     def miss(parameters):
         found = distribution(parameters)
         return (found.mean() - mean) ** 2 + (found.std() - spread) ** 2
-    best = optimize.minimize(miss, (mean, np.log(spread)), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-3, "maxiter": 400})
+
+    best = optimize.minimize(
+        miss,
+        (mean, np.log(spread)),
+        method="Nelder-Mead",
+        options={"xatol": 1e-3, "fatol": 1e-3, "maxiter": 400},
+    )
     return distribution(best.x)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #d9f8f926
 def plan_cohort(
-    scale: float = 0.01, # of the paper's 3096 patients
+    scale: float = 0.01,  # of the paper's 3096 patients
     seed: int = 0,
-    bias: float = 1.0, # 0: acquisition independent of the class, 1: as in figure 11
-    at_least: int = 3, # patients of each class, however small the scale: one each for training, validation and test
-) -> pd.DataFrame: # one row per scan: who, when, and how it is taken
+    bias: float = 1.0,  # 0: acquisition independent of the class, 1: as in figure 11
+    at_least: int = 3,  # patients of each class, however small the scale: one each for training, validation and test
+) -> pd.DataFrame:  # one row per scan: who, when, and how it is taken
     "Who is scanned, and how. A larger scale adds people to a smaller one and changes nobody."
     if not scale > 0:
         raise MsvaeError(f"scale is {scale:g}: it must be above 0 (1 is the paper's 3096 patients)")
     if not 0 <= bias <= 1:
-        raise MsvaeError(f"bias is {bias:g}: it must lie between 0 (same scanners for all) and 1 (the paper's)")
+        raise MsvaeError(
+            f"bias is {bias:g}: it must lie between 0 (same scanners for all) and 1 (the paper's)"
+        )
     rows = []
     for diagnosis, row in TABLE1.iterrows():
         for number in range(max(at_least, round(scale * row.patients))):
@@ -858,9 +1136,19 @@ def plan_cohort(
             sessions = 1 + _follow_ups(rng, row.scans / row.patients - 1)
             gaps = np.concatenate([[0], np.cumsum(rng.uniform(0.4, 1.6, sessions - 1))])
             for session, years in enumerate(gaps):
-                rows.append({"participant_id": f"sub-{diagnosis}{number + 1:04d}", "session_id": f"ses-{session + 1}", "diagnosis": diagnosis,
-                             "age": round(age, 1), "sex": sex, "number": number, "session": session, "years": round(float(years), 2),
-                             **make_acquisition(seed, diagnosis, number, session, bias)})
+                rows.append(
+                    {
+                        "participant_id": f"sub-{diagnosis}{number + 1:04d}",
+                        "session_id": f"ses-{session + 1}",
+                        "diagnosis": diagnosis,
+                        "age": round(age, 1),
+                        "sex": sex,
+                        "number": number,
+                        "session": session,
+                        "years": round(float(years), 2),
+                        **make_acquisition(seed, diagnosis, number, session, bias),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -871,12 +1159,13 @@ def _follow_ups(rng: np.random.Generator, mean: float) -> int:
 # %% ../../nbs/phantom/06_simulate.ipynb #e064c53b
 class Phantom(NamedTuple):
     "One simulated scan and its truth."
-    picture: np.ndarray # float32 on the grid
-    brain: np.ndarray # bool on the grid
-    lesion: np.ndarray # bool on the grid
-    affine: np.ndarray # (4, 4), of the grid
-    to_mni: np.ndarray # (4, 4), scanner to MNI millimetres, least squares over the brain
-    registered: np.ndarray # (4, 4), scanner to MNI millimetres, as a registration would find it
+
+    picture: np.ndarray  # float32 on the grid
+    brain: np.ndarray  # bool on the grid
+    lesion: np.ndarray  # bool on the grid
+    affine: np.ndarray  # (4, 4), of the grid
+    to_mni: np.ndarray  # (4, 4), scanner to MNI millimetres, least squares over the brain
+    registered: np.ndarray  # (4, 4), scanner to MNI millimetres, as a registration would find it
     anatomy: Anatomy
     burden: Burden
 
@@ -887,15 +1176,21 @@ def _person(row: dict, seed: int, disease: float, variation: float, spacing: int
     anatomy = make_anatomy(seed, *who, row["sex"], row["age"] + row["years"], variation)
     burden = make_burden(seed, *who, row["age"] + row["years"], row["years"], disease)
     changes = make_changes(seed, *who, burden, head, np.linalg.det(anatomy.size))
-    signal = flair_signal(row["RepetitionTime"], row["EchoTime"], row["InversionTime"], row["MagneticFieldStrength"], row["volumetric"])
+    signal = flair_signal(
+        row["RepetitionTime"],
+        row["EchoTime"],
+        row["InversionTime"],
+        row["MagneticFieldStrength"],
+        row["volumetric"],
+    )
     return head, anatomy, burden, changes, signal
 
 
 def simulate_scan(
-    row: dict, # one row of `plan_cohort`
+    row: dict,  # one row of `plan_cohort`
     seed: int = 0,
-    disease: float = 1.0, # factor on lesion volumes
-    variation: float = 1.0, # 0: template anatomy in a random pose
+    disease: float = 1.0,  # factor on lesion volumes
+    variation: float = 1.0,  # 0: template anatomy in a random pose
 ) -> Phantom:
     "Simulate one scan in its native space."
     head, anatomy, burden, changes, signal = _person(row, seed, disease, variation, spacing=1)
@@ -903,22 +1198,41 @@ def simulate_scan(
     pose = make_pose(of_scan("pose"), anatomy.size)
     grid = make_grid(of_scan("grid"), row, pose)
     inner = head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
-    brain, lesion = (scan_maps([map_], inner, grid, pose, anatomy.displacement, thinnest=3.0)[0] > 0.5 for map_ in (head.brain, changes.bright))
-    (picture,) = scan_maps([paint_signal(head, anatomy, changes, signal)], head.affine, grid, pose, anatomy.displacement)
+    brain, lesion = (
+        scan_maps([map_], inner, grid, pose, anatomy.displacement, thinnest=3.0)[0] > 0.5
+        for map_ in (head.brain, changes.bright)
+    )
+    (picture,) = scan_maps(
+        [paint_signal(head, anatomy, changes, signal)],
+        head.affine,
+        grid,
+        pose,
+        anatomy.displacement,
+    )
     _shade_and_noise(picture, grid, row, noise_sigma(row, signal), of_scan)
-    return Phantom(picture, brain, lesion, grid.affine, truth_affine(pose, anatomy.displacement),
-                   registered_affine(pose, anatomy.displacement), anatomy, burden)
+    return Phantom(
+        picture,
+        brain,
+        lesion,
+        grid.affine,
+        truth_affine(pose, anatomy.displacement),
+        registered_affine(pose, anatomy.displacement),
+        anatomy,
+        burden,
+    )
 
 
-def _shade_and_noise(picture: np.ndarray, grid: Grid, row: dict, sigma: float, of_scan, step: int = 8) -> None:
+def _shade_and_noise(
+    picture: np.ndarray, grid: Grid, row: dict, sigma: float, of_scan, step: int = 8
+) -> None:
     "The coil's shade and the noise, in place and in slabs: a scan of 1 mm is large."
     nodes = [np.arange(0, side + step, step, dtype=np.float32) for side in grid.shape]
     points = nib.affines.apply_affine(grid.affine, np.stack(np.meshgrid(*nodes, indexing="ij"), -1))
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], np.moveaxis(points, -1, 0))
     rng = of_scan("noise")
     for first in range(0, grid.shape[2], 4 * step):
-        slab = picture[..., first:first + 4 * step]
-        slab *= upsample(shade[..., first // step:first // step + 6], slab.shape, step)
+        slab = picture[..., first : first + 4 * step]
+        slab *= upsample(shade[..., first // step : first // step + 6], slab.shape, step)
         add_noise(slab, sigma, rng)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #a12e3a0c
@@ -945,36 +1259,58 @@ def _save_image(data: np.ndarray, affine: np.ndarray, path: Path, dtype=None) ->
 
 
 def write_raw(
-    row: dict, # one row of `plan_cohort`
-    out: str | Path, # the BIDS dataset
+    row: dict,  # one row of `plan_cohort`
+    out: str | Path,  # the BIDS dataset
     seed: int = 0,
     disease: float = 1.0,
     variation: float = 1.0,
-) -> dict: # what is known of the scan: its row of the truth table
+) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan into a BIDS dataset with its truth, unless it is there."
     scan, truth = _paths(Path(out), row)
     if not Path(f"{scan}.json").exists():
         phantom = simulate_scan(row, seed, disease, variation)
-        _save_image(phantom.picture * (2000 / np.percentile(phantom.picture, 99.9)), phantom.affine, Path(f"{scan}.nii.gz"), np.int16)
-        _save_image(phantom.brain.astype(np.uint8), phantom.affine, Path(f"{truth}_desc-brain_mask.nii.gz"))
-        _save_image(phantom.lesion.astype(np.uint8), phantom.affine, Path(f"{truth}_desc-lesion_mask.nii.gz"))
+        _save_image(
+            phantom.picture * (2000 / np.percentile(phantom.picture, 99.9)),
+            phantom.affine,
+            Path(f"{scan}.nii.gz"),
+            np.int16,
+        )
+        _save_image(
+            phantom.brain.astype(np.uint8), phantom.affine, Path(f"{truth}_desc-brain_mask.nii.gz")
+        )
+        _save_image(
+            phantom.lesion.astype(np.uint8),
+            phantom.affine,
+            Path(f"{truth}_desc-lesion_mask.nii.gz"),
+        )
         with atomic_path(f"{truth}_from-scan_to-MNI_affine.txt") as temporary:
             np.savetxt(temporary, phantom.to_mni, fmt="%.8f")
         voxel_ml = abs(np.linalg.det(phantom.affine[:3, :3])) / 1000
-        write_json({"lesion_ml": round(float(phantom.lesion.sum() * voxel_ml), 3), "brain_ml": round(float(phantom.brain.sum() * voxel_ml), 1),
-                    "ventricle_ml": round(phantom.anatomy.ventricle_ml, 2)}, f"{truth}_truth.json")
-        write_json({key: row[key] for key in SIDECAR_KEYS} | {"Modality": "MR", "ProtocolName": row["protocol"]}, f"{scan}.json")
+        write_json(
+            {
+                "lesion_ml": round(float(phantom.lesion.sum() * voxel_ml), 3),
+                "brain_ml": round(float(phantom.brain.sum() * voxel_ml), 1),
+                "ventricle_ml": round(phantom.anatomy.ventricle_ml, 2),
+            },
+            f"{truth}_truth.json",
+        )
+        write_json(
+            {key: row[key] for key in SIDECAR_KEYS}
+            | {"Modality": "MR", "ProtocolName": row["protocol"]},
+            f"{scan}.json",
+        )
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{truth}_truth.json").read_text())
 
 # %% ../../nbs/phantom/06_simulate.ipynb #f2eed9ad
 def simulate_prepared(
-    row: dict, # one row of `plan_cohort`
+    row: dict,  # one row of `plan_cohort`
     seed: int = 0,
     disease: float = 1.0,
     variation: float = 1.0,
-    affine: np.ndarray | None = None, # (4, 4), scanner to MNI millimetres; None: `registered_affine`
-) -> tuple: # (float32 volume of 40x48x40 in [0, 1], dict with brain_ml, lesion_ml, ventricle_ml)
+    affine: np.ndarray
+    | None = None,  # (4, 4), scanner to MNI millimetres; None: `registered_affine`
+) -> tuple:  # (float32 volume of 40x48x40 in [0, 1], dict with brain_ml, lesion_ml, ventricle_ml)
     "What `prepare` would make of the scan, at a thirtieth of the cost."
     head, anatomy, burden, changes, signal = _person(row, seed, disease, variation, spacing=2)
     of_scan = partial(stream, seed, row["diagnosis"], row["number"], row["session"])
@@ -982,25 +1318,44 @@ def simulate_prepared(
     affine = registered_affine(pose, anatomy.displacement) if affine is None else affine
     points, where = _prepared_nodes(head, affine, pose, anatomy.displacement)
     picture = paint_signal(head, anatomy, changes, signal, whole=False)
-    tissue, brain = warp(np.stack([picture * head.brain, head.brain]), where, tuple(2 * side for side in SHAPE), 2, _near_cells(head.brain, where, 2))
+    tissue, brain = warp(
+        np.stack([picture * head.brain, head.brain]),
+        where,
+        tuple(2 * side for side in SHAPE),
+        2,
+        _near_cells(head.brain, where, 2),
+    )
     shade = coil_field(of_scan("coil"), row["MagneticFieldStrength"], points)
-    volume = _acquire_prepared(tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise"))
+    volume = _acquire_prepared(
+        tissue * upsample(shade, tissue.shape, 2), brain, row, signal, of_scan("noise")
+    )
     lesion_ml = (changes.bright > 0.5).sum() * 8 / 1000 * np.linalg.det(anatomy.size)
-    known = {"lesion_ml": round(float(lesion_ml), 3), "brain_ml": round(float((brain > 0.5).sum() * 8 / 1000 / np.linalg.det(affine[:3, :3])), 1),
-             "ventricle_ml": round(anatomy.ventricle_ml, 2)}
+    known = {
+        "lesion_ml": round(float(lesion_ml), 3),
+        "brain_ml": round(float((brain > 0.5).sum() * 8 / 1000 / np.linalg.det(affine[:3, :3])), 1),
+        "ventricle_ml": round(anatomy.ventricle_ml, 2),
+    }
     return volume, known
 
 
-def _prepared_nodes(head: Head, affine: np.ndarray, pose: np.ndarray, displacement: np.ndarray) -> tuple:
+def _prepared_nodes(
+    head: Head, affine: np.ndarray, pose: np.ndarray, displacement: np.ndarray
+) -> tuple:
     "Every 4 mm of the prepared space, (41, 49, 41) corners: where they lie in the scanner, and in the head's box (voxels)."
-    corners = np.stack(np.meshgrid(*(np.arange(side + 1, dtype=np.float32) * 2 for side in SHAPE), indexing="ij"))
+    corners = np.stack(
+        np.meshgrid(*(np.arange(side + 1, dtype=np.float32) * 2 for side in SHAPE), indexing="ij")
+    )
     place = np.linalg.inv(affine) @ AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, [-0.25] * 3)
     points = move(place, corners)
-    inner = np.linalg.inv(head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box]))
+    inner = np.linalg.inv(
+        head.affine @ nib.affines.from_matvec(np.eye(3), [axis.start for axis in head.box])
+    )
     return points, move(inner, to_template(points, pose, displacement)).astype(np.float32)
 
 
-def _acquire_prepared(tissue: np.ndarray, brain: np.ndarray, row: dict, signal: pd.Series, rng: np.random.Generator) -> np.ndarray:
+def _acquire_prepared(
+    tissue: np.ndarray, brain: np.ndarray, row: dict, signal: pd.Series, rng: np.random.Generator
+) -> np.ndarray:
     "Thick slices, noise, mask, mean and bound, at 2 mm."
     thick, axis = row["voxel"][2], {"L": 0, "R": 0, "S": 2}[row["axes"][2]]
     if thick > 2:
@@ -1017,20 +1372,29 @@ PREPARED_SUFFIX = f"_space-{SPACE}_res-4_desc-prep_FLAIR"
 
 
 def write_prepared(
-    row: dict, # one row of `plan_cohort`
-    out: str | Path, # the prepared folder
+    row: dict,  # one row of `plan_cohort`
+    out: str | Path,  # the prepared folder
     seed: int = 0,
     disease: float = 1.0,
     variation: float = 1.0,
-) -> dict: # what is known of the scan: its row of the truth table
+) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan straight into the prepared layout, unless it is there."
     stem, _ = _paths(Path(out), row, PREPARED_SUFFIX)
     if not Path(f"{stem}.json").exists():
         volume, known = simulate_prepared(row, seed, disease, variation)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
-        write_json({"SkullStripped": True, "SpatialReference": SPACE, "Resolution": "4 mm isotropic, mean of 4x4x4 voxels of 1 mm",
-                    "Sources": [], "GeneratedBy": [{"Name": "msvae simulate --prepared"}], "Truth": known,
-                    **{key: row[key] for key in SIDECAR_KEYS}}, f"{stem}.json")
+        write_json(
+            {
+                "SkullStripped": True,
+                "SpatialReference": SPACE,
+                "Resolution": "4 mm isotropic, mean of 4x4x4 voxels of 1 mm",
+                "Sources": [],
+                "GeneratedBy": [{"Name": "msvae simulate --prepared"}],
+                "Truth": known,
+                **{key: row[key] for key in SIDECAR_KEYS},
+            },
+            f"{stem}.json",
+        )
     known = {key: row[key] for key in ("participant_id", "session_id", "protocol", "years")}
     return known | json.loads(Path(f"{stem}.json").read_text()).get("Truth", {})
 
@@ -1038,43 +1402,60 @@ def write_prepared(
 def _examples() -> list:
     "For `compile_ahead`: the least work that calls every compiled function of a simulation."
     cube, ones, no_voxel = np.zeros((2, 2, 2), np.float32), np.ones(5, np.float32), np.zeros(3, int)
-    return [(smooth, cube, 1.0), (upsample, cube, cube.shape, 1), (look_up, cube[None], np.zeros((3, 1))),
-            (resample, cube, np.eye(4), cube.shape, np.eye(4)), (warp, cube[None], np.zeros((3, 2, 2, 2)), cube.shape, 1),
-            (_mix, *[plain(ones)] * 5, *ones, np.empty(5, np.float32)),
-            (_paint, plain(np.eye(3)), plain(np.zeros(3)), no_voxel, no_voxel, *ones[:2], cube)]
+    return [
+        (smooth, cube, 1.0),
+        (upsample, cube, cube.shape, 1),
+        (look_up, cube[None], np.zeros((3, 1))),
+        (resample, cube, np.eye(4), cube.shape, np.eye(4)),
+        (warp, cube[None], np.zeros((3, 2, 2, 2)), cube.shape, 1),
+        (_mix, *[plain(ones)] * 5, *ones, np.empty(5, np.float32)),
+        (_paint, plain(np.eye(3)), plain(np.zeros(3)), no_voxel, no_voxel, *ones[:2], cube),
+    ]
 
 # %% ../../nbs/phantom/06_simulate.ipynb #eb5a284a
 def simulate(
-    out: str | Path, # the folder to write
-    scale: float = 0.01, # of the paper's 3096 patients
+    out: str | Path,  # the folder to write
+    scale: float = 0.01,  # of the paper's 3096 patients
     seed: int = 0,
-    bias: float = 1.0, # 0: acquisition independent of the class, 1: as in figure 11
-    disease: float = 1.0, # 0: no lesions, 1: as in the literature
-    variation: float = 1.0, # 0: template anatomy in random pose, 1: as between people
-    prepared: bool = False, # straight to the 40x48x40 layout
-    workers: int | None = None, # processes; None: one per core
-    at_least: int = 3, # patients of each class
-) -> pd.DataFrame: # the truth: one row per scan
+    bias: float = 1.0,  # 0: acquisition independent of the class, 1: as in figure 11
+    disease: float = 1.0,  # 0: no lesions, 1: as in the literature
+    variation: float = 1.0,  # 0: template anatomy in random pose, 1: as between people
+    prepared: bool = False,  # straight to the 40x48x40 layout
+    workers: int | None = None,  # processes; None: one per core
+    at_least: int = 3,  # patients of each class
+) -> pd.DataFrame:  # the truth: one row per scan
     "Simulate a cohort as a raw BIDS dataset, or straight into the prepared layout."
     for name, value in (("disease", disease), ("variation", variation)):
         if not 0 <= value <= 3:
-            raise MsvaeError(f"{name} is {value:g}: it must lie between 0 (none) and 3 (1 is as in the literature)")
+            raise MsvaeError(
+                f"{name} is {value:g}: it must lie between 0 (none) and 3 (1 is as in the literature)"
+            )
     out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
-    settings = {"scale": scale, "seed": seed, "bias": bias, "disease": disease, "variation": variation}
+    settings = {
+        "scale": scale,
+        "seed": seed,
+        "bias": bias,
+        "disease": disease,
+        "variation": variation,
+    }
     _write_description(out, settings, prepared)
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
     rows = plan.to_dict("records")
     there = [Path(f"{_paths(out, row, suffix)[0]}.json").exists() for row in rows]
-    order = np.argsort(there, kind="stable") # what is there comes last: a worker that grows much after its first job would be taken for leaking, and replaced
+    order = np.argsort(
+        there, kind="stable"
+    )  # what is there comes last: a worker that grows much after its first job would be taken for leaking, and replaced
     jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
     workers = min(workers or os.cpu_count(), len(jobs))
     if workers > 1 and not all(there):
         compile_ahead(_examples())
     try:
         done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        truth = pd.DataFrame(list(track(done, "simulating", total=len(jobs))), index=order).sort_index()
+        truth = pd.DataFrame(
+            list(track(done, "simulating", total=len(jobs))), index=order
+        ).sort_index()
     finally:
-        get_reusable_executor().shutdown() # joblib would keep the workers, and their memory, for minutes
+        get_reusable_executor().shutdown()  # joblib would keep the workers, and their memory, for minutes
     people = plan.drop_duplicates("participant_id")[["participant_id", "diagnosis", "age", "sex"]]
     write_tsv(people, out / "participants.tsv")
     write_tsv(truth, out / "derivatives" / "truth" / "scans.tsv")
@@ -1088,15 +1469,32 @@ def _write_description(out: Path, settings: dict, prepared: bool) -> None:
     path, name = out / "dataset_description.json", "msvae simulate"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     others = [entry for entry in known.get("GeneratedBy", []) if entry.get("Name") != name]
-    before = next((entry["Parameters"] for entry in known.get("GeneratedBy", []) if entry.get("Name") == name), None)
+    before = next(
+        (
+            entry["Parameters"]
+            for entry in known.get("GeneratedBy", [])
+            if entry.get("Name") == name
+        ),
+        None,
+    )
     if known and before is None and not prepared:
         raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
     for key, value in settings.items():
         if before is not None and key != "scale" and before[key] != value:
-            raise MsvaeError(f"{out} holds a cohort with {key} {before[key]:g}, not {value:g}: choose another folder")
+            raise MsvaeError(
+                f"{out} holds a cohort with {key} {before[key]:g}, not {value:g}: choose another folder"
+            )
     settings = settings | {"scale": max(settings["scale"], before["scale"] if before else 0)}
-    write_json(known | {"Name": "Simulated FLAIR phantoms", "BIDSVersion": "1.10.0", "DatasetType": "derivative" if prepared else "raw",
-                        "GeneratedBy": [*others, {"Name": name, "Parameters": settings}]}, path)
+    write_json(
+        known
+        | {
+            "Name": "Simulated FLAIR phantoms",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative" if prepared else "raw",
+            "GeneratedBy": [*others, {"Name": name, "Parameters": settings}],
+        },
+        path,
+    )
 
 
 def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
@@ -1104,10 +1502,16 @@ def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
     columns = ["participant_id", "session_id", "diagnosis", "age", "sex", *ACQUISITION]
     rows = plan[columns].copy()
     rows["age"] = (plan.age + plan.years).round(1)
-    rows["path"] = [f"{row.participant_id}/{row.session_id}/anat/{row.participant_id}_{row.session_id}{PREPARED_SUFFIX}.nii.gz"
-                    for row in plan.itertuples()]
-    rows = rows.assign(status="ok", reason="", brain_ml=truth.get("brain_ml"), similarity=np.nan, seconds=np.nan)
+    rows["path"] = [
+        f"{row.participant_id}/{row.session_id}/anat/{row.participant_id}_{row.session_id}{PREPARED_SUFFIX}.nii.gz"
+        for row in plan.itertuples()
+    ]
+    rows = rows.assign(
+        status="ok", reason="", brain_ml=truth.get("brain_ml"), similarity=np.nan, seconds=np.nan
+    )
     if (out / "scans.tsv").exists():
         before = read_tsv(out / "scans.tsv")
-        rows = pd.concat([before, rows]).drop_duplicates(["participant_id", "session_id"], keep="first")
+        rows = pd.concat([before, rows]).drop_duplicates(
+            ["participant_id", "session_id"], keep="first"
+        )
     write_tsv(rows.sort_values(["participant_id", "session_id"]), out / "scans.tsv")

@@ -39,22 +39,44 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from ..cohort import COHORT_COLUMNS, read_cohort
-from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    read_json,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
 from ..interpolation import compile_ahead, compiled, distance, smooth
-from ..space import (AFFINE, FACTOR, FULL_AFFINE, FULL_SHAPE, SHAPE, SPACE, TRIM_AFFINE, TRIM_SHAPE, block_mean, bound, load_template,
-                               resample, trim)
+from msvae_nbdev.space import (
+    AFFINE,
+    FACTOR,
+    FULL_AFFINE,
+    FULL_SHAPE,
+    SHAPE,
+    SPACE,
+    TRIM_AFFINE,
+    TRIM_SHAPE,
+    block_mean,
+    bound,
+    load_template,
+    resample,
+    trim,
+)
 
 # %% ../../nbs/preparation/05_prepare.ipynb #3307660e
 class Scan(NamedTuple):
     "A scan in its own space, axes as near to right, anterior, superior as a permutation brings them."
-    volume: np.ndarray # (i, j, k), float32, finite
-    affine: np.ndarray # (4, 4), voxel index to RAS millimetres
-    header: nib.Nifti1Image # the file's own grid, without its data
-    notes: tuple = () # what had to be repaired
+
+    volume: np.ndarray  # (i, j, k), float32, finite
+    affine: np.ndarray  # (4, 4), voxel index to RAS millimetres
+    header: nib.Nifti1Image  # the file's own grid, without its data
+    notes: tuple = ()  # what had to be repaired
 
 
 def read_scan(
-    path: str | os.PathLike, # NIfTI 1 or 2, or MGH; compressed or not
+    path: str | os.PathLike,  # NIfTI 1 or 2, or MGH; compressed or not
 ) -> Scan:
     "Read one scan. `MsvaeError` names a file that cannot be a head scan, and why."
     path = Path(path)
@@ -63,8 +85,12 @@ def read_scan(
         volume = np.asarray(image.dataobj, dtype=np.float32)
     except FileNotFoundError as error:
         raise MsvaeError(f"{path} does not exist") from error
-    except Exception as error:  # nibabel, gzip, zlib and the array reader each raise their own kinds
-        raise MsvaeError(f"{path} cannot be read as an image: {' '.join(str(error).split()) or type(error).__name__}") from error
+    except (
+        Exception
+    ) as error:  # nibabel, gzip, zlib and the array reader each raise their own kinds
+        raise MsvaeError(
+            f"{path} cannot be read as an image: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
     volume, notes = _repair(volume, path)
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
         raise MsvaeError(f"{path} has no usable orientation: its affine is singular")
@@ -72,7 +98,9 @@ def read_scan(
     raw = nib.Nifti1Image(volume, image.affine)
     canonical = nib.as_closest_canonical(raw)
     header = nib.Nifti1Image(np.empty(volume.shape, np.uint8), image.affine)
-    return Scan(np.ascontiguousarray(canonical.dataobj, dtype=np.float32), canonical.affine, header, notes)
+    return Scan(
+        np.ascontiguousarray(canonical.dataobj, dtype=np.float32), canonical.affine, header, notes
+    )
 
 # %% ../../nbs/preparation/05_prepare.ipynb #dbc2d35c
 def _repair(volume: np.ndarray, path: Path) -> tuple:
@@ -83,7 +111,9 @@ def _repair(volume: np.ndarray, path: Path) -> tuple:
     if volume.ndim > 3:
         raise MsvaeError(f"{path} holds {int(np.prod(volume.shape[3:]))} volumes, expected one")
     if volume.ndim < 3 or min(volume.shape) < 8:
-        raise MsvaeError(f"{path} has shape {'x'.join(map(str, volume.shape))}: not a 3-D head scan")
+        raise MsvaeError(
+            f"{path} has shape {'x'.join(map(str, volume.shape))}: not a 3-D head scan"
+        )
     bad = ~np.isfinite(volume)
     if bad.mean() > 0.5:
         raise MsvaeError(f"{path} holds no numbers: {bad.mean():.0%} of its voxels are not finite")
@@ -99,25 +129,31 @@ def _check_size(shape: tuple, zooms: np.ndarray, path: Path) -> None:
     "Refuse what is no head by its millimetres: 40-600 mm a side, voxels of 0.2-12 mm."
     extent = np.array(shape) * zooms
     if zooms.min() < 0.2 or zooms.max() > 12 or extent.min() < 40 or extent.max() > 600:
-        raise MsvaeError(f"{path} has voxels of {'x'.join(f'{side:.3g}' for side in zooms)} mm and a field of view of "
-                         f"{'x'.join(f'{side:.3g}' for side in extent)} mm: not a head scan")
+        raise MsvaeError(
+            f"{path} has voxels of {'x'.join(f'{side:.3g}' for side in zooms)} mm and a field of view of "
+            f"{'x'.join(f'{side:.3g}' for side in extent)} mm: not a head scan"
+        )
 
 # %% ../../nbs/preparation/05_prepare.ipynb #c641a341
 class HeadTemplate(NamedTuple):
     "What surrounds a brain, as labels, on a coarse grid."
-    intensity: np.ndarray # float32: brain as in T1, 0 CSF and skull, 1.3 scalp, -0.3 air
-    valid: np.ndarray # bool, where a head can be compared with it
-    brain: np.ndarray # bool
-    affine: np.ndarray # (4, 4), voxel index to MNI millimetres
+
+    intensity: np.ndarray  # float32: brain as in T1, 0 CSF and skull, 1.3 scalp, -0.3 air
+    valid: np.ndarray  # bool, where a head can be compared with it
+    brain: np.ndarray  # bool
+    affine: np.ndarray  # (4, 4), voxel index to MNI millimetres
 
 
 @lru_cache(2)
 def load_head_template(
-    spacing: int = 4, # millimetres a side
+    spacing: int = 4,  # millimetres a side
 ) -> HeadTemplate:
     "The template's brain inside a schematic head."
     template, margin = load_template(), 24
-    t1, inside = (_blocks(np.pad(map_, margin), spacing) for map_ in (template.t1, template.mask.astype(np.float32)))
+    t1, inside = (
+        _blocks(np.pad(map_, margin), spacing)
+        for map_ in (template.t1, template.mask.astype(np.float32))
+    )
     affine = template.affine @ from_matvec(np.eye(3) * spacing, [(spacing - 1) / 2 - margin] * 3)
     brain = inside > 0.5
     depth = ndimage.distance_transform_edt(~brain, sampling=spacing)
@@ -129,45 +165,56 @@ def load_head_template(
 
 def _blocks(volume: np.ndarray, factor: int) -> np.ndarray:
     "`block_mean` of what of the volume is divisible."
-    return block_mean(volume[tuple(slice(side // factor * factor) for side in volume.shape)].astype(np.float32), factor)
+    return block_mean(
+        volume[tuple(slice(side // factor * factor) for side in volume.shape)].astype(np.float32),
+        factor,
+    )
 
 # %% ../../nbs/preparation/05_prepare.ipynb #08b8b2f3
 def to_grid(
-    volume: np.ndarray, # (i, j, k)
-    affine: np.ndarray, # (4, 4)
-    spacing: float, # millimetres a side wanted
-    thick: bool = False, # keep slices that are thicker than that
-) -> tuple: # (volume, affine) on a grid along the same axes
+    volume: np.ndarray,  # (i, j, k)
+    affine: np.ndarray,  # (4, 4)
+    spacing: float,  # millimetres a side wanted
+    thick: bool = False,  # keep slices that are thicker than that
+) -> tuple:  # (volume, affine) on a grid along the same axes
     "Resample a scan along its own axes to voxels of `spacing`."
     zooms = voxel_sizes(affine)
     wanted = np.maximum(zooms, spacing) if thick else np.full(3, float(spacing))
     shape = np.maximum(1, np.round(np.array(volume.shape) * zooms / wanted)).astype(int)
     scale = np.array(volume.shape) / shape
     target = affine @ from_matvec(np.diag(scale), (scale - 1) / 2)
-    return along_axes(volume, affine, tuple(shape), target, np.where(scale > 1.2, 0.4 * scale, 0)), target
+    return along_axes(
+        volume, affine, tuple(shape), target, np.where(scale > 1.2, 0.4 * scale, 0)
+    ), target
 
 
 def along_axes(
-    volume: np.ndarray, # (i, j, k), float32
-    affine: np.ndarray, # (4, 4)
-    shape: tuple, # of the result
-    target_affine: np.ndarray, # (4, 4), in the same world, with axes that are parallel to those of `affine`
-    smooth: tuple = (0, 0, 0), # Gaussian width along each axis, in voxels of `volume`
-) -> np.ndarray: # float32, `shape`; beyond the edge, the edge
+    volume: np.ndarray,  # (i, j, k), float32
+    affine: np.ndarray,  # (4, 4)
+    shape: tuple,  # of the result
+    target_affine: np.ndarray,  # (4, 4), in the same world, with axes that are parallel to those of `affine`
+    smooth: tuple = (0, 0, 0),  # Gaussian width along each axis, in voxels of `volume`
+) -> np.ndarray:  # float32, `shape`; beyond the edge, the edge
     "Smooth, then interpolate linearly, between two grids with the same axes."
     between = np.linalg.inv(affine) @ target_affine
-    first, second, third = (_axis_matrix(*sides, between[axis, axis], between[axis, 3], smooth[axis])
-                            for axis, sides in enumerate(zip(volume.shape, shape)))
+    first, second, third = (
+        _axis_matrix(*sides, between[axis, axis], between[axis, 3], smooth[axis])
+        for axis, sides in enumerate(zip(volume.shape, shape))
+    )
     volume = np.matmul(second, np.ascontiguousarray(volume, np.float32) @ third.T)
     return (first @ volume.reshape(len(volume), -1)).reshape(shape)
 
 
-def _axis_matrix(count: int, target_count: int, step: float, start: float, width: float) -> np.ndarray:
+def _axis_matrix(
+    count: int, target_count: int, step: float, start: float, width: float
+) -> np.ndarray:
     "What each voxel of one line gives to each of another, (target_count, count)."
     where = np.clip(start + step * np.arange(target_count), 0, count - 1)
     distance = np.abs(where[:, None] - np.arange(count))
     matrix = np.maximum(0, 1 - distance)
-    return (ndimage.gaussian_filter1d(matrix, width, axis=1, truncate=2.5) if width else matrix).astype(np.float32)
+    return (
+        ndimage.gaussian_filter1d(matrix, width, axis=1, truncate=2.5) if width else matrix
+    ).astype(np.float32)
 
 # %% ../../nbs/preparation/05_prepare.ipynb #bf4a6f86
 @lru_cache(4)
@@ -176,19 +223,27 @@ def _search_points(spacing: int, reach: float) -> tuple:
     head = load_head_template(4)
     step = spacing // 4
     depth = ndimage.distance_transform_edt(~head.brain, sampling=4)
-    label = np.select([head.intensity > 1, head.brain & (head.intensity > 0.55), head.brain, head.intensity == 0], [4, 3, 2, 1], 0)
+    label = np.select(
+        [head.intensity > 1, head.brain & (head.intensity > 0.55), head.brain, head.intensity == 0],
+        [4, 3, 2, 1],
+        0,
+    )
     index = np.argwhere((head.valid & (depth <= reach))[::step, ::step, ::step]) * step
     return apply_affine(head.affine, index), label[tuple(index.T)]
 
 
 def mutual_information(
-    first: np.ndarray, # (n,) labels 0 ... first_count - 1
-    second: np.ndarray, # (n,) labels 0 ... second_count - 1
+    first: np.ndarray,  # (n,) labels 0 ... first_count - 1
+    second: np.ndarray,  # (n,) labels 0 ... second_count - 1
     first_count: int,
     second_count: int,
-) -> float: # nats
+) -> float:  # nats
     "What one labelling tells about the other."
-    return _information(np.bincount(first * second_count + second, minlength=first_count * second_count).reshape(first_count, second_count))
+    return _information(
+        np.bincount(first * second_count + second, minlength=first_count * second_count).reshape(
+            first_count, second_count
+        )
+    )
 
 
 def _information(counts: np.ndarray) -> float:
@@ -199,7 +254,7 @@ def _information(counts: np.ndarray) -> float:
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
 # %% ../../nbs/preparation/05_prepare.ipynb #3194fa2b
-CENTRE = np.array([0.0, -18, 8]) # middle of the MNI brain, the point that poses turn about
+CENTRE = np.array([0.0, -18, 8])  # middle of the MNI brain, the point that poses turn about
 
 
 def _pose(angles: tuple, position: np.ndarray) -> np.ndarray:
@@ -216,6 +271,7 @@ def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
 
 class _PoseScore:
     "Mutual information of a scan with the head template under a pose, at a number of points."
+
     def __init__(self, volume, affine, stripped):
         volume = smooth(volume, 0.7)
         bright = volume[volume > 0.05 * np.percentile(volume, 99)]
@@ -225,7 +281,9 @@ class _PoseScore:
 
     def __call__(self, angles, position, spacing=8):
         points, labels = _search_points(spacing, self.reach)
-        counts = _joint_counts(points, labels, self.bins, self.inverse @ _pose(angles, position), np.zeros((5, 12)))
+        counts = _joint_counts(
+            points, labels, self.bins, self.inverse @ _pose(angles, position), np.zeros((5, 12))
+        )
         inside = counts.sum() / len(points)
         return -1.0 if inside < 0.3 else _information(counts) * inside
 
@@ -244,24 +302,47 @@ def _joint_counts(points, labels, bins, matrix, counts):
 
 # %% ../../nbs/preparation/05_prepare.ipynb #f948a0a4
 def locate(
-    volume: np.ndarray, # (i, j, k), a head, or a brain where `stripped`
-    affine: np.ndarray, # (4, 4), axes as in `Scan`
+    volume: np.ndarray,  # (i, j, k), a head, or a brain where `stripped`
+    affine: np.ndarray,  # (4, 4), axes as in `Scan`
     stripped: bool = False,
-) -> np.ndarray: # (4, 4), rigid, MNI to scan, RAS millimetres
+) -> np.ndarray:  # (4, 4), rigid, MNI to scan, RAS millimetres
     "Find the brain: the best of some thousand poses, then downhill in small steps."
     coarse, grid = to_grid(volume, affine, 4)
     score = _PoseScore(coarse, grid, stripped)
-    foreground = apply_affine(grid, np.argwhere(coarse > 0.05 * np.percentile(coarse, 99) + 0.95 * min(0, np.percentile(coarse, 1))))
+    foreground = apply_affine(
+        grid,
+        np.argwhere(
+            coarse > 0.05 * np.percentile(coarse, 99) + 0.95 * min(0, np.percentile(coarse, 1))
+        ),
+    )
     low, high = np.percentile(foreground, [2, 98], axis=0)
     middle = (low + high) / 2
-    heights = middle[2] + np.arange(-24, 25, 12) if stripped else np.percentile(foreground[:, 2], 99.5) + np.arange(-104, -43, 12)
+    heights = (
+        middle[2] + np.arange(-24, 25, 12)
+        if stripped
+        else np.percentile(foreground[:, 2], 99.5) + np.arange(-104, -43, 12)
+    )
     forward = (-12, 0, 12) if stripped else (-36, -24, -12, 0, 12, 24, 36)
-    positions = [np.array([middle[0] + right, middle[1] + front, up]) for right in (-12, 0, 12) for front in forward for up in heights]
-    level = [(score((pitch, 0, 0), position, 12), pitch, tuple(position)) for pitch in (-30, -15, 0, 15, 30) for position in positions]
-    tilted = [(score((pitch, *tilt), np.array(position), 12), pitch, *tilt, *position) for _, pitch, position in sorted(level, reverse=True)[:60]
-              for tilt in ((0, 0), (-20, 0), (20, 0), (0, -20), (0, 20))]
+    positions = [
+        np.array([middle[0] + right, middle[1] + front, up])
+        for right in (-12, 0, 12)
+        for front in forward
+        for up in heights
+    ]
+    level = [
+        (score((pitch, 0, 0), position, 12), pitch, tuple(position))
+        for pitch in (-30, -15, 0, 15, 30)
+        for position in positions
+    ]
+    tilted = [
+        (score((pitch, *tilt), np.array(position), 12), pitch, *tilt, *position)
+        for _, pitch, position in sorted(level, reverse=True)[:60]
+        for tilt in ((0, 0), (-20, 0), (20, 0), (0, -20), (0, 20))
+    ]
     best = sorted(tilted, reverse=True)[:6]
-    return max((_climb(score, np.array(state)) for _, *state in best), key=lambda found: found[0])[1]
+    return max((_climb(score, np.array(state)) for _, *state in best), key=lambda found: found[0])[
+        1
+    ]
 
 # %% ../../nbs/preparation/05_prepare.ipynb #0706350f
 def _climb(score: _PoseScore, state: np.ndarray) -> tuple:
@@ -282,31 +363,53 @@ def _climb(score: _PoseScore, state: np.ndarray) -> tuple:
     return value, _pose(state[:3], state[3:])
 
 # %% ../../nbs/preparation/05_prepare.ipynb #42751c53
-UNIT = 50.0 # millimetres: the template's unit of length in the optimiser
+UNIT = 50.0  # millimetres: the template's unit of length in the optimiser
 
 
 def mattes_affine(
-    fixed: np.ndarray, # template, float32
-    fixed_affine: np.ndarray, # (4, 4), voxel index to MNI millimetres, without rotation
-    mask: np.ndarray, # bool, where to compare
-    moving: np.ndarray, # scan, float32
-    moving_affine: np.ndarray, # (4, 4), voxel index to scan millimetres
-    start: np.ndarray, # (4, 4), MNI to scan, RAS millimetres
-    levels: tuple = ((2, 2.0), (1, 0.7)), # (every how many-th voxel, smoothing in mm), coarse to fine
-    share: float = 0.1, # of the points in `mask` that are sampled at the finest level
-) -> tuple: # (MNI to scan (4, 4), Mattes mutual information, in nats)
+    fixed: np.ndarray,  # template, float32
+    fixed_affine: np.ndarray,  # (4, 4), voxel index to MNI millimetres, without rotation
+    mask: np.ndarray,  # bool, where to compare
+    moving: np.ndarray,  # scan, float32
+    moving_affine: np.ndarray,  # (4, 4), voxel index to scan millimetres
+    start: np.ndarray,  # (4, 4), MNI to scan, RAS millimetres
+    levels: tuple = (
+        (2, 2.0),
+        (1, 0.7),
+    ),  # (every how many-th voxel, smoothing in mm), coarse to fine
+    share: float = 0.1,  # of the points in `mask` that are sampled at the finest level
+) -> tuple:  # (MNI to scan (4, 4), Mattes mutual information, in nats)
     "Maximise Mattes mutual information over affines; deterministic, one thread."
-    seen = resample(np.ones(moving.shape, np.float32), moving_affine, fixed.shape, fixed_affine, np.linalg.inv(start)) > 0.99
+    seen = (
+        resample(
+            np.ones(moving.shape, np.float32),
+            moving_affine,
+            fixed.shape,
+            fixed_affine,
+            np.linalg.inv(start),
+        )
+        > 0.99
+    )
     margin = np.ceil(12 / voxel_sizes(moving_affine)).astype(int)
     moving = np.pad(moving, [(side, side) for side in margin], mode="edge")
     moving_affine = moving_affine @ from_matvec(np.eye(3), -margin)
     for every, width in levels:
         cut = (slice(None, None, every),) * 3
-        fixed_image, fixed_world = _as_sitk(_smooth(fixed, fixed_affine, width)[cut], fixed_affine @ np.diag([every] * 3 + [1]), UNIT)
-        moving_image, moving_world = _as_sitk(_smooth(moving, moving_affine, width), moving_affine, 1.0)
-        valid, _ = _as_sitk((mask & seen)[cut].astype(np.uint8), fixed_affine @ np.diag([every] * 3 + [1]), UNIT)
+        fixed_image, fixed_world = _as_sitk(
+            _smooth(fixed, fixed_affine, width)[cut],
+            fixed_affine @ np.diag([every] * 3 + [1]),
+            UNIT,
+        )
+        moving_image, moving_world = _as_sitk(
+            _smooth(moving, moving_affine, width), moving_affine, 1.0
+        )
+        valid, _ = _as_sitk(
+            (mask & seen)[cut].astype(np.uint8), fixed_affine @ np.diag([every] * 3 + [1]), UNIT
+        )
         matrix = np.linalg.inv(moving_world) @ start @ fixed_world
-        matrix, information = _optimise(fixed_image, moving_image, valid, matrix, min(1.0, share * every**2))
+        matrix, information = _optimise(
+            fixed_image, moving_image, valid, matrix, min(1.0, share * every**2)
+        )
         start = moving_world @ matrix @ np.linalg.inv(fixed_world)
     return start, information
 
@@ -324,7 +427,9 @@ def _as_sitk(volume: np.ndarray, affine: np.ndarray, unit: float) -> tuple:
     return image, affine @ np.diag([*(unit / zooms), 1])
 
 
-def _optimise(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, matrix: np.ndarray, share: float) -> tuple:
+def _optimise(
+    fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, matrix: np.ndarray, share: float
+) -> tuple:
     "The affine that maximises Mattes mutual information, from `matrix` on, and what it reached."
     centre = np.array(fixed.GetSpacing()) * (np.array(fixed.GetSize()) - 1) / 2
     transform = sitk.AffineTransform(3)
@@ -338,8 +443,13 @@ def _optimise(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, matrix: n
     method.SetMetricSamplingPercentage(share, seed=1)
     method.SetMetricUseMovingImageGradientFilter(False)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-6, numberOfIterations=100, maximumNumberOfCorrections=8,
-                                maximumNumberOfFunctionEvaluations=200, costFunctionConvergenceFactor=1e8)
+    method.SetOptimizerAsLBFGSB(
+        gradientConvergenceTolerance=1e-6,
+        numberOfIterations=100,
+        maximumNumberOfCorrections=8,
+        maximumNumberOfFunctionEvaluations=200,
+        costFunctionConvergenceFactor=1e8,
+    )
     method.SetGlobalDefaultNumberOfThreads(1)
     method.SetNumberOfThreads(1)
     method.SetInitialTransform(transform, inPlace=True)
@@ -348,14 +458,16 @@ def _optimise(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, matrix: n
     except RuntimeError as error:
         raise MsvaeError(f"registration failed: {str(error).strip().splitlines()[-1]}") from error
     found = np.array(transform.GetMatrix()).reshape(3, 3)
-    return from_matvec(found, np.array(transform.GetTranslation()) + centre - found @ centre), -method.GetMetricValue()
+    return from_matvec(
+        found, np.array(transform.GetTranslation()) + centre - found @ centre
+    ), -method.GetMetricValue()
 
 # %% ../../nbs/preparation/05_prepare.ipynb #192272aa
 def carry_depth(
-    shape: tuple, # of the scan
-    affine: np.ndarray, # (4, 4), of the scan
-    mni_to_scan: np.ndarray, # (4, 4), RAS millimetres
-) -> np.ndarray: # float32, `shape`: millimetres inside the brain's surface, negative outside
+    shape: tuple,  # of the scan
+    affine: np.ndarray,  # (4, 4), of the scan
+    mni_to_scan: np.ndarray,  # (4, 4), RAS millimetres
+) -> np.ndarray:  # float32, `shape`: millimetres inside the brain's surface, negative outside
     "The template's brain in a scan's space, as the depth below its surface; a smooth map, so that a coarse grid is enough to begin with."
     depth, template_affine = _template_depth()
     zooms = voxel_sizes(affine)
@@ -366,7 +478,9 @@ def carry_depth(
     return along_axes(carried, grid, shape, affine)
 
 
-DEEP = np.float32(60) # millimetres; added to the template's depth, so that beyond its grid, where resampling says 0, is far outside
+DEEP = np.float32(
+    60
+)  # millimetres; added to the template's depth, so that beyond its grid, where resampling says 0, is far outside
 
 
 @lru_cache(1)
@@ -374,7 +488,9 @@ def _template_depth() -> tuple:
     "Depth below the brain's surface plus `DEEP` on a 2 mm grid, and its affine."
     template = load_template()
     depth = _distance(template.mask, 1.0) - _distance(~template.mask, 1.0)
-    return _blocks(np.clip(depth, -DEEP, DEEP) + DEEP, 2), template.affine @ from_matvec(np.eye(3) * 2, [0.5] * 3)
+    return _blocks(np.clip(depth, -DEEP, DEEP) + DEEP, 2), template.affine @ from_matvec(
+        np.eye(3) * 2, [0.5] * 3
+    )
 
 
 def _distance(inside: np.ndarray, zooms: np.ndarray) -> np.ndarray:
@@ -395,27 +511,33 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/preparation/05_prepare.ipynb #ea53b50c
 def refine_mask(
-    volume: np.ndarray, # (i, j, k), the scan
-    affine: np.ndarray, # (4, 4)
-    depth: np.ndarray, # of `carry_depth`: where the brain should be, right within some millimetres
-    band: float = 4.0, # millimetres the brain may reach beyond the prior
-    window: tuple = (0.5, 1.5), # of the local brightness of brain: what may be brain
-    doubt: float = 0.1, # per millimetre beyond the prior: by how much the window narrows on both sides
-    opening: float = 3.0, # millimetres
-    closing: float = 6.0, # millimetres
-) -> np.ndarray: # bool
+    volume: np.ndarray,  # (i, j, k), the scan
+    affine: np.ndarray,  # (4, 4)
+    depth: np.ndarray,  # of `carry_depth`: where the brain should be, right within some millimetres
+    band: float = 4.0,  # millimetres the brain may reach beyond the prior
+    window: tuple = (0.5, 1.5),  # of the local brightness of brain: what may be brain
+    doubt: float = 0.1,  # per millimetre beyond the prior: by how much the window narrows on both sides
+    opening: float = 3.0,  # millimetres
+    closing: float = 6.0,  # millimetres
+) -> np.ndarray:  # bool
     "Let the scan's own intensities decide where, near the prior, the brain ends."
     shape, zooms = volume.shape, voxel_sizes(affine)
     box = _box(depth > 0, zooms, margin=band + closing + 2)
     volume, depth = volume[box], depth[box]
     relative = volume / brain_level(volume, depth > 6, zooms)
     narrower = doubt * np.maximum(0, -depth)
-    maybe = ((relative > window[0] + narrower) & (relative < window[1] - narrower) & (depth > -band)) | (depth > 10)
+    maybe = (
+        (relative > window[0] + narrower) & (relative < window[1] - narrower) & (depth > -band)
+    ) | (depth > 10)
     core = _largest(distance(maybe, opening, zooms) > opening)
     opened = maybe & (distance(~core, opening + 0.3, zooms) <= opening + 0.3)
-    closed = opened | (distance(distance(~opened, closing, zooms) <= closing, closing, zooms) > closing)
+    closed = opened | (
+        distance(distance(~opened, closing, zooms) <= closing, closing, zooms) > closing
+    )
     refined = np.zeros(shape, bool)
-    refined[box] = np.stack([ndimage.binary_fill_holes(slice_) for slice_ in np.moveaxis(closed, 2, 0)], 2)
+    refined[box] = np.stack(
+        [ndimage.binary_fill_holes(slice_) for slice_ in np.moveaxis(closed, 2, 0)], 2
+    )
     return refined
 
 
@@ -424,16 +546,21 @@ def _box(mask: np.ndarray, zooms: np.ndarray, margin: float) -> tuple:
     if not mask.any():
         raise MsvaeError("no brain was found in the field of view")
     reach = np.ceil(margin / zooms).astype(int)
-    spans = (np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3))
-    return tuple(slice(max(0, span[0] - more), span[-1] + 1 + more) for span, more in zip(spans, reach))
+    spans = (
+        np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    )
+    return tuple(
+        slice(max(0, span[0] - more), span[-1] + 1 + more) for span, more in zip(spans, reach)
+    )
 
 # %% ../../nbs/preparation/05_prepare.ipynb #7d549c84
 def brain_level(
-    volume: np.ndarray, # (i, j, k)
-    inside: np.ndarray, # bool, surely brain
-    zooms: np.ndarray, # (3,), millimetres
-    width: float = 25.0, # millimetres: how slowly the coils' sensitivity changes
-) -> np.ndarray: # the brightness of brain tissue at each voxel
+    volume: np.ndarray,  # (i, j, k)
+    inside: np.ndarray,  # bool, surely brain
+    zooms: np.ndarray,  # (3,), millimetres
+    width: float = 25.0,  # millimetres: how slowly the coils' sensitivity changes
+) -> np.ndarray:  # the brightness of brain tissue at each voxel
     "Brain brightness as it varies over the head, a blurred median-like mean of what is surely brain tissue."
     if not inside.any():
         raise MsvaeError("no brain was found in the field of view")
@@ -447,28 +574,42 @@ def brain_level(
 # %% ../../nbs/preparation/05_prepare.ipynb #9c0309fc
 class Stripped(NamedTuple):
     "The brain in a scan."
-    mask: np.ndarray # bool, on the scan's grid
-    mni_to_scan: np.ndarray | None = None # (4, 4), RAS millimetres, where the method knows it: a start for `register`
-    notes: tuple = () # what should be said about it
+
+    mask: np.ndarray  # bool, on the scan's grid
+    mni_to_scan: np.ndarray | None = (
+        None  # (4, 4), RAS millimetres, where the method knows it: a start for `register`
+    )
+    notes: tuple = ()  # what should be said about it
 
 
 def register_head(
-    volume: np.ndarray, # (i, j, k), a head on a grid of some 3 mm, from `to_grid`
-    affine: np.ndarray, # (4, 4)
-) -> np.ndarray: # (4, 4), MNI to scan, RAS millimetres
+    volume: np.ndarray,  # (i, j, k), a head on a grid of some 3 mm, from `to_grid`
+    affine: np.ndarray,  # (4, 4)
+) -> np.ndarray:  # (4, 4), MNI to scan, RAS millimetres
     "Lay the head template on a head: `locate`, then Mattes mutual information. `MsvaeError` where no brain is in view."
     head = load_head_template(4)
     pose = locate(volume, affine)
-    looked = resample(volume, affine, head.brain.shape, head.affine, np.linalg.inv(pose))[head.brain]
+    looked = resample(volume, affine, head.brain.shape, head.affine, np.linalg.inv(pose))[
+        head.brain
+    ]
     if not (looked > 0).any():
         raise MsvaeError("no brain was found in the field of view")
     clipped = np.clip(volume, 0, 2 * np.median(looked[looked > 0]))
-    return mattes_affine(head.intensity, head.affine, head.valid, clipped, affine, pose, levels=((1, 3.0),), share=0.3)[0]
+    return mattes_affine(
+        head.intensity,
+        head.affine,
+        head.valid,
+        clipped,
+        affine,
+        pose,
+        levels=((1, 3.0),),
+        share=0.3,
+    )[0]
 
 
 def strip_by_template(
-    volume: np.ndarray, # (i, j, k), a head, axes as in `Scan`
-    affine: np.ndarray, # (4, 4)
+    volume: np.ndarray,  # (i, j, k), a head, axes as in `Scan`
+    affine: np.ndarray,  # (4, 4)
 ) -> Stripped:
     "Skull stripping by the template: locate, register the head, refine, register the brain, refine."
     coarse, grid = to_grid(volume, affine, 3, thick=True)
@@ -483,7 +624,7 @@ def strip_by_template(
 def strip_by_command(
     volume: np.ndarray,
     affine: np.ndarray,
-    run, # function of (input path, output path of the mask)
+    run,  # function of (input path, output path of the mask)
 ) -> Stripped:
     "Write the scan, let another program make the mask, read it."
     with tempfile.TemporaryDirectory() as folder:
@@ -499,10 +640,16 @@ def strip_by_command(
 def strip_by_bet(volume: np.ndarray, affine: np.ndarray) -> Stripped:
     "FSL's Brain Extraction Tool, the paper's method; `bet` has to be on PATH."
     if shutil.which("bet") is None:
-        raise MsvaeError("skull stripping by 'bet' needs FSL: put bet on PATH, or use --skull-strip template")
+        raise MsvaeError(
+            "skull stripping by 'bet' needs FSL: put bet on PATH, or use --skull-strip template"
+        )
 
     def run(source, target):
-        done = subprocess.run(["bet", source, source.with_name("scan"), "-m", "-n", "-R"], capture_output=True, text=True)
+        done = subprocess.run(
+            ["bet", source, source.with_name("scan"), "-m", "-n", "-R"],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise MsvaeError(f"bet failed: {' '.join(done.stderr.split())[-200:]}")
 
@@ -514,22 +661,32 @@ def strip_by_deepbet(volume: np.ndarray, affine: np.ndarray) -> Stripped:
     try:
         from deepbet import run_bet
     except ImportError as error:
-        raise MsvaeError("skull stripping by 'deepbet' needs the package: pip install deepbet, or use --skull-strip template") from error
-    return strip_by_command(volume, affine, lambda source, target: run_bet([str(source)], mask_paths=[str(target)], no_gpu=True))
+        raise MsvaeError(
+            "skull stripping by 'deepbet' needs the package: pip install deepbet, or use --skull-strip template"
+        ) from error
+    return strip_by_command(
+        volume,
+        affine,
+        lambda source, target: run_bet([str(source)], mask_paths=[str(target)], no_gpu=True),
+    )
 
 
 def strip_none(volume: np.ndarray, affine: np.ndarray) -> Stripped:
     "The scan is stripped already: whatever is not background is brain. `MsvaeError` where a skull is still there."
     brain = stripped_brain(volume, affine)
     if brain is None:
-        raise MsvaeError("the scan is not skull-stripped: use --skull-strip template instead of none")
+        raise MsvaeError(
+            "the scan is not skull-stripped: use --skull-strip template instead of none"
+        )
     return Stripped(brain)
 
 
 def stripped_brain(
-    volume: np.ndarray, # (i, j, k)
-    affine: np.ndarray, # (4, 4)
-) -> np.ndarray | None: # bool, the brain of a scan that comes without a skull; None where there is one
+    volume: np.ndarray,  # (i, j, k)
+    affine: np.ndarray,  # (4, 4)
+) -> (
+    np.ndarray | None
+):  # bool, the brain of a scan that comes without a skull; None where there is one
     "Nothing around, the size of a brain, and below the surface brain: where a skull is left, a dark ring of bone."
     faces = np.concatenate([np.take(volume, [0, -1], axis).ravel() for axis in (0, 1)])
     background = np.median(faces)
@@ -540,18 +697,25 @@ def stripped_brain(
     if not 300 < brain.sum() * np.prod(zooms) / 1000 < 2500:
         return None
     coarse, grid = to_grid(np.where(brain, volume - background, 0), affine, 2, thick=True)
-    depth = _distance(np.pad(along_axes(brain, affine, coarse.shape, grid) > 0.5, 1), voxel_sizes(grid))[1:-1, 1:-1, 1:-1]
+    depth = _distance(
+        np.pad(along_axes(brain, affine, coarse.shape, grid) > 0.5, 1), voxel_sizes(grid)
+    )[1:-1, 1:-1, 1:-1]
     rind, inner = coarse[(depth > 6) & (depth < 11)], coarse[depth > 25]
     return None if not len(inner) or np.quantile(rind, 0.4) < 0.5 * np.median(inner) else brain
 
 
-SKULL_STRIP = {"template": strip_by_template, "bet": strip_by_bet, "deepbet": strip_by_deepbet, "none": strip_none}
+SKULL_STRIP = {
+    "template": strip_by_template,
+    "bet": strip_by_bet,
+    "deepbet": strip_by_deepbet,
+    "none": strip_none,
+}
 
 
 def skull_strip(
-    volume: np.ndarray, # (i, j, k), axes as in `Scan`
-    affine: np.ndarray, # (4, 4)
-    method: str = "template", # one of `SKULL_STRIP`
+    volume: np.ndarray,  # (i, j, k), axes as in `Scan`
+    affine: np.ndarray,  # (4, 4)
+    method: str = "template",  # one of `SKULL_STRIP`
 ) -> Stripped:
     "Find the brain in a head."
     if method not in SKULL_STRIP:
@@ -562,10 +726,10 @@ def skull_strip(
 
 # %% ../../nbs/preparation/05_prepare.ipynb #3b4ccb14
 def even_out(
-    volume: np.ndarray, # (i, j, k), the stripped scan
-    affine: np.ndarray, # (4, 4)
-    mask: np.ndarray, # bool, its brain
-) -> np.ndarray: # float32: 1 is the local brightness of brain, 0 outside the mask, at most 2
+    volume: np.ndarray,  # (i, j, k), the stripped scan
+    affine: np.ndarray,  # (4, 4)
+    mask: np.ndarray,  # bool, its brain
+) -> np.ndarray:  # float32: 1 is the local brightness of brain, 0 outside the mask, at most 2
     "The stripped brain without the slow shading of the coils."
     coarse, grid = to_grid(volume, affine, 3, thick=True)
     inside = along_axes(mask, affine, coarse.shape, grid) > 0.5
@@ -577,9 +741,10 @@ def even_out(
 # %% ../../nbs/preparation/05_prepare.ipynb #4135f981
 class Registration(NamedTuple):
     "An affine between a scan and MNI space."
-    mni_to_scan: np.ndarray # (4, 4), RAS millimetres
-    scan_to_mni: np.ndarray # (4, 4), RAS millimetres
-    information: float # Mattes mutual information in nats
+
+    mni_to_scan: np.ndarray  # (4, 4), RAS millimetres
+    scan_to_mni: np.ndarray  # (4, 4), RAS millimetres
+    information: float  # Mattes mutual information in nats
 
 
 @lru_cache(1)
@@ -587,34 +752,45 @@ def _brain_template() -> tuple:
     "T1 intensity at 2 mm, where to compare, and the affine."
     template = load_template()
     near = ndimage.distance_transform_edt(~template.mask) <= 12
-    return _blocks(template.t1, 2), _blocks(near, 2) > 0.5, template.affine @ from_matvec(np.eye(3) * 2, [0.5] * 3)
+    return (
+        _blocks(template.t1, 2),
+        _blocks(near, 2) > 0.5,
+        template.affine @ from_matvec(np.eye(3) * 2, [0.5] * 3),
+    )
 
 
 def register(
-    volume: np.ndarray, # (i, j, k), the scan
-    affine: np.ndarray, # (4, 4)
-    mask: np.ndarray, # bool, its brain
-    start: np.ndarray | None = None, # (4, 4), MNI to scan; None: searched for
-    levels: tuple = ((2, 2.0), (1, 0.7)), # (every how many-th voxel of the 2 mm template, smoothing in mm)
+    volume: np.ndarray,  # (i, j, k), the scan
+    affine: np.ndarray,  # (4, 4)
+    mask: np.ndarray,  # bool, its brain
+    start: np.ndarray | None = None,  # (4, 4), MNI to scan; None: searched for
+    levels: tuple = (
+        (2, 2.0),
+        (1, 0.7),
+    ),  # (every how many-th voxel of the 2 mm template, smoothing in mm)
 ) -> Registration:
     "Affine registration of the stripped scan to the stripped template, by Mattes mutual information."
     t1, near, grid = _brain_template()
     box = _box(mask, voxel_sizes(affine), margin=16)
     affine = affine @ from_matvec(np.eye(3), [side.start for side in box])
-    brain, brain_grid = to_grid(np.where(mask[box], np.maximum(volume[box], 0), 0), affine, 1.5, thick=True)
-    brain = even_out(brain, brain_grid, along_axes(mask[box], affine, brain.shape, brain_grid) > 0.5)
+    brain, brain_grid = to_grid(
+        np.where(mask[box], np.maximum(volume[box], 0), 0), affine, 1.5, thick=True
+    )
+    brain = even_out(
+        brain, brain_grid, along_axes(mask[box], affine, brain.shape, brain_grid) > 0.5
+    )
     start = locate(brain, brain_grid, stripped=True) if start is None else start
     found, information = mattes_affine(t1, grid, near, brain, brain_grid, start, levels)
     return Registration(found, np.linalg.inv(found), information)
 
 # %% ../../nbs/preparation/05_prepare.ipynb #ffa6c664
 def to_atlas(
-    volume: np.ndarray, # (i, j, k), the scan
-    affine: np.ndarray, # (4, 4)
-    mask: np.ndarray, # bool, its brain
-    scan_to_mni: np.ndarray, # (4, 4), RAS millimetres
-    full: bool = False, # the whole atlas grid; otherwise the trimmed one, which is all that follows needs
-) -> np.ndarray: # float32, (182, 218, 182) or (160, 192, 160)
+    volume: np.ndarray,  # (i, j, k), the scan
+    affine: np.ndarray,  # (4, 4)
+    mask: np.ndarray,  # bool, its brain
+    scan_to_mni: np.ndarray,  # (4, 4), RAS millimetres
+    full: bool = False,  # the whole atlas grid; otherwise the trimmed one, which is all that follows needs
+) -> np.ndarray:  # float32, (182, 218, 182) or (160, 192, 160)
     "The stripped scan on the 1 mm atlas grid."
     shape, grid = (FULL_SHAPE, FULL_AFFINE) if full else (TRIM_SHAPE, TRIM_AFFINE)
     brain = np.where(mask, np.maximum(volume, 0), 0).astype(np.float32)
@@ -622,8 +798,8 @@ def to_atlas(
 
 
 def to_volume(
-    trimmed: np.ndarray, # (160, 192, 160)
-) -> np.ndarray: # float32, (40, 48, 40), in [0, 1]
+    trimmed: np.ndarray,  # (160, 192, 160)
+) -> np.ndarray:  # float32, (40, 48, 40), in [0, 1]
     "Average and bound: what the networks read."
     return bound(block_mean(trimmed))
 
@@ -632,22 +808,29 @@ def to_volume(
 def _prepared_template() -> tuple:
     "Grey matter, white matter, CSF and brain mask of the template at 40x48x40, as fractions, and its T1."
     template = load_template()
-    return tuple(block_mean(resample(np.asarray(map_, np.float32), template.affine, TRIM_SHAPE, TRIM_AFFINE))
-                 for map_ in (template.grey, template.white, template.csf, template.mask, template.t1))
+    return tuple(
+        block_mean(resample(np.asarray(map_, np.float32), template.affine, TRIM_SHAPE, TRIM_AFFINE))
+        for map_ in (template.grey, template.white, template.csf, template.mask, template.t1)
+    )
 
 
 def measure(
-    prepared: np.ndarray, # (40, 48, 40), in [0, 1]
-    volume: np.ndarray, # (i, j, k), the scan
-    affine: np.ndarray, # (4, 4), of the scan
-    mask: np.ndarray, # bool, the scan's brain
-    scan_to_mni: np.ndarray, # (4, 4), RAS millimetres
-) -> dict: # the keys of `LIMITS`
+    prepared: np.ndarray,  # (40, 48, 40), in [0, 1]
+    volume: np.ndarray,  # (i, j, k), the scan
+    affine: np.ndarray,  # (4, 4), of the scan
+    mask: np.ndarray,  # bool, the scan's brain
+    scan_to_mni: np.ndarray,  # (4, 4), RAS millimetres
+) -> dict:  # the keys of `LIMITS`
     "Numbers that tell a good preparation from a bad one."
     inside = resample(np.ones(mask.shape, np.float32), affine, SHAPE, AFFINE, scan_to_mni) > 0.5
     carried = resample(mask.astype(np.float32), affine, SHAPE, AFFINE, scan_to_mni) > 0.5
     values = {"brain_ml": mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000}
-    values |= _place(prepared, inside, carried) | _shape(scan_to_mni) | _contrast(prepared, inside) | _disturbance(volume, affine, mask, scan_to_mni)
+    values |= (
+        _place(prepared, inside, carried)
+        | _shape(scan_to_mni)
+        | _contrast(prepared, inside)
+        | _disturbance(volume, affine, mask, scan_to_mni)
+    )
     return {name: round(float(values[name]), 4) for name in LIMITS}
 
 # %% ../../nbs/preparation/05_prepare.ipynb #22b6a99b
@@ -656,19 +839,38 @@ def _place(prepared: np.ndarray, inside: np.ndarray, carried: np.ndarray) -> dic
     grey, white, _, brain, t1 = _prepared_template()
     brain = brain > 0.5
     seen = brain & inside
-    alike = np.corrcoef(prepared[inside], (grey + white)[inside])[0, 1] if inside.sum() > 10 and np.ptp(prepared[inside]) > 0 else 0.0
+    alike = (
+        np.corrcoef(prepared[inside], (grey + white)[inside])[0, 1]
+        if inside.sum() > 10 and np.ptp(prepared[inside]) > 0
+        else 0.0
+    )
     missing = np.pad(seen & ~carried, 1)
     near = inside & (ndimage.distance_transform_edt(~brain, sampling=FACTOR) <= 8)
-    first, second = (np.searchsorted(np.quantile(map_[near], np.linspace(0, 1, 17)[1:-1]), map_[near]) for map_ in (t1, prepared)) if near.any() else ([0], [0])
-    return {"similarity": alike, "information": mutual_information(np.array(first), np.array(second), 16, 16), "overlap": 2 * (carried & seen).sum() / max(carried.sum() + seen.sum(), 1),
-            "missing_mm": FACTOR * ndimage.distance_transform_edt(missing).max(), "coverage": seen.sum() / brain.sum()}
+    first, second = (
+        (
+            np.searchsorted(np.quantile(map_[near], np.linspace(0, 1, 17)[1:-1]), map_[near])
+            for map_ in (t1, prepared)
+        )
+        if near.any()
+        else ([0], [0])
+    )
+    return {
+        "similarity": alike,
+        "information": mutual_information(np.array(first), np.array(second), 16, 16),
+        "overlap": 2 * (carried & seen).sum() / max(carried.sum() + seen.sum(), 1),
+        "missing_mm": FACTOR * ndimage.distance_transform_edt(missing).max(),
+        "coverage": seen.sum() / brain.sum(),
+    }
 
 
 def _shape(scan_to_mni: np.ndarray) -> dict:
     "stretch and turn."
     left, scales, right = np.linalg.svd(scan_to_mni[:3, :3])
     cosine = (np.trace(left @ right) - 1) / 2
-    return {"stretch": max(scales.max(), 1 / scales.min()), "turn": np.degrees(np.arccos(np.clip(cosine, -1, 1)))}
+    return {
+        "stretch": max(scales.max(), 1 / scales.min()),
+        "turn": np.degrees(np.arccos(np.clip(cosine, -1, 1))),
+    }
 
 
 def _contrast(prepared: np.ndarray, inside: np.ndarray, width: float = 6.0) -> dict:
@@ -678,14 +880,22 @@ def _contrast(prepared: np.ndarray, inside: np.ndarray, width: float = 6.0) -> d
     if use.sum() < 500 or not prepared[use].any():
         return {"grey_white": 0.0, "csf_white": 0.0}
     level = smooth(prepared * use, width) / np.maximum(smooth((grey + white) * use, width), 1e-3)
-    tissues, signal = np.column_stack([grey[use], white[use], csf[use]]), prepared[use] / np.maximum(level[use], 1e-3)
+    tissues, signal = (
+        np.column_stack([grey[use], white[use], csf[use]]),
+        prepared[use] / np.maximum(level[use], 1e-3),
+    )
     rest = np.abs(signal - tissues @ np.linalg.lstsq(tissues, signal)[0])
     usual = rest < 4 * np.median(rest)
     fitted = np.linalg.lstsq(tissues[usual], signal[usual])[0]
-    return {"grey_white": fitted[0] / max(fitted[1], 1e-3), "csf_white": fitted[2] / max(fitted[1], 1e-3)}
+    return {
+        "grey_white": fitted[0] / max(fitted[1], 1e-3),
+        "csf_white": fitted[2] / max(fitted[1], 1e-3),
+    }
 
 
-def _disturbance(volume: np.ndarray, affine: np.ndarray, mask: np.ndarray, scan_to_mni: np.ndarray) -> dict:
+def _disturbance(
+    volume: np.ndarray, affine: np.ndarray, mask: np.ndarray, scan_to_mni: np.ndarray
+) -> dict:
     "noise and ghost, relative to the brain's brightness."
     zooms, level = voxel_sizes(affine), np.median(volume[mask])
     rest = volume.copy()
@@ -694,28 +904,44 @@ def _disturbance(volume: np.ndarray, affine: np.ndarray, mask: np.ndarray, scan_
     rest = rest[mask]
     noise = np.median(np.abs(rest - np.median(rest))) / 0.6745 / np.sqrt(1.25) / level
     step = np.maximum(1, 6 // zooms).astype(int)
-    coarse, grid = volume[tuple(slice(None, None, each) for each in step)], affine @ np.diag([*step, 1])
+    coarse, grid = (
+        volume[tuple(slice(None, None, each) for each in step)],
+        affine @ np.diag([*step, 1]),
+    )
     far = carry_depth(coarse.shape, grid, np.linalg.inv(scan_to_mni)) < -30
     index = np.argwhere(far)
     air = coarse[far][apply_affine(scan_to_mni @ grid, index)[:, 2] > 0]
-    return {"noise": noise, "ghost": air.mean() / level - np.sqrt(np.pi / 2) * noise if len(air) > 100 else 0.0}
+    return {
+        "noise": noise,
+        "ghost": air.mean() / level - np.sqrt(np.pi / 2) * noise if len(air) > 100 else 0.0,
+    }
 
 # %% ../../nbs/preparation/05_prepare.ipynb #32765234
-LIMITS = { # from, to, and what it is likely to be when it lies outside
-    "similarity": (0.9, 1.0, "the brain is not in its place"), "information": (0.48, 3.0, "the brain is not in its place"),
-    "overlap": (0.9, 1.0, "the mask is not a brain's"), "missing_mm": (0.0, 8.5, "a part of the brain is missing"),
-    "coverage": (0.85, 1.0, "the field of view cuts the brain"), "stretch": (1.0, 1.3, "the affine is not a brain's"),
-    "brain_ml": (800.0, 2200.0, "the mask is not a brain's"), "turn": (0.0, 45.0, "the header names wrong axes"),
-    "grey_white": (0.85, 1.35, "not the contrast of FLAIR"), "csf_white": (-0.5, 0.72, "not the contrast of FLAIR"),
-    "noise": (0.0, 0.2, "too noisy"), "ghost": (-0.5, 0.035, "motion or other ghosts")}
+LIMITS = {  # from, to, and what it is likely to be when it lies outside
+    "similarity": (0.9, 1.0, "the brain is not in its place"),
+    "information": (0.48, 3.0, "the brain is not in its place"),
+    "overlap": (0.9, 1.0, "the mask is not a brain's"),
+    "missing_mm": (0.0, 8.5, "a part of the brain is missing"),
+    "coverage": (0.85, 1.0, "the field of view cuts the brain"),
+    "stretch": (1.0, 1.3, "the affine is not a brain's"),
+    "brain_ml": (800.0, 2200.0, "the mask is not a brain's"),
+    "turn": (0.0, 45.0, "the header names wrong axes"),
+    "grey_white": (0.85, 1.35, "not the contrast of FLAIR"),
+    "csf_white": (-0.5, 0.72, "not the contrast of FLAIR"),
+    "noise": (0.0, 0.2, "too noisy"),
+    "ghost": (-0.5, 0.035, "motion or other ghosts"),
+}
 
 
 def verdict(
-    measures: dict, # of `measure`
-) -> tuple: # ('ok' or 'suspect', the reason)
+    measures: dict,  # of `measure`
+) -> tuple:  # ('ok' or 'suspect', the reason)
     "Which measures lie outside their limits, and what that suggests."
-    outside = [f"{name} {measures[name]:.3g} is outside {low:g} to {high:g} ({hint})" for name, (low, high, hint) in LIMITS.items()
-               if not low <= measures[name] <= high]
+    outside = [
+        f"{name} {measures[name]:.3g} is outside {low:g} to {high:g} ({hint})"
+        for name, (low, high, hint) in LIMITS.items()
+        if not low <= measures[name] <= high
+    ]
     return ("suspect", "; ".join(outside)) if outside else ("ok", "")
 
 # %% ../../nbs/preparation/05_prepare.ipynb #7f6fadf5
@@ -731,8 +957,8 @@ def _version() -> str:
 
 
 def fingerprint(
-    path: str | os.PathLike, # a file
-) -> str: # its size and a checksum of its end, where gzip keeps the checksum of the whole
+    path: str | os.PathLike,  # a file
+) -> str:  # its size and a checksum of its end, where gzip keeps the checksum of the whole
     "Enough of a file to notice that it has changed, in no time."
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -751,12 +977,12 @@ def _save(volume: np.ndarray, affine: np.ndarray, path: Path, code: int) -> None
 
 # %% ../../nbs/preparation/05_prepare.ipynb #2c890661
 def prepare_scan(
-    path: str | os.PathLike, # the scan
-    stem: str | os.PathLike, # where to write: OUT/sub-01/anat/sub-01, to which suffixes are added
-    method: str = "template", # of `SKULL_STRIP`
-    keep_full: bool = False, # write the 182x218x182 volume too
-    source: str | None = None, # how the sidecar names the scan
-) -> dict: # what the sidecar says
+    path: str | os.PathLike,  # the scan
+    stem: str | os.PathLike,  # where to write: OUT/sub-01/anat/sub-01, to which suffixes are added
+    method: str = "template",  # of `SKULL_STRIP`
+    keep_full: bool = False,  # write the 182x218x182 volume too
+    source: str | None = None,  # how the sidecar names the scan
+) -> dict:  # what the sidecar says
     "Strip, register, resample, average, bound and write one scan. `MsvaeError` says why it cannot be done."
     started = time.perf_counter()
     scan = read_scan(path)
@@ -769,24 +995,50 @@ def prepare_scan(
     prepared = to_volume(trim(atlas) if keep_full else atlas)
     measures = measure(prepared, scan.volume, scan.affine, stripped.mask, found.scan_to_mni)
     status, reason = verdict(measures)
-    record = {"SkullStripped": True, "SpatialReference": SPACE, "Resolution": "4 mm isotropic, the mean of 4x4x4 voxels of 1 mm",
-              "Sources": [source or str(path)], "SourceFingerprint": fingerprint(path), "SkullStripMethod": method, "KeepFull": keep_full,
-              "GeneratedBy": [{"Name": "msvae", "Version": _version()}, {"Name": "SimpleITK", "Version": sitk.Version.VersionString()}],
-              "status": status, "reason": reason, "notes": [*scan.notes, *stripped.notes], **measures}
-    _write_outputs(Path(stem), scan, stripped.mask, found.scan_to_mni, prepared, atlas if keep_full else None)
+    record = {
+        "SkullStripped": True,
+        "SpatialReference": SPACE,
+        "Resolution": "4 mm isotropic, the mean of 4x4x4 voxels of 1 mm",
+        "Sources": [source or str(path)],
+        "SourceFingerprint": fingerprint(path),
+        "SkullStripMethod": method,
+        "KeepFull": keep_full,
+        "GeneratedBy": [
+            {"Name": "msvae", "Version": _version()},
+            {"Name": "SimpleITK", "Version": sitk.Version.VersionString()},
+        ],
+        "status": status,
+        "reason": reason,
+        "notes": [*scan.notes, *stripped.notes],
+        **measures,
+    }
+    _write_outputs(
+        Path(stem), scan, stripped.mask, found.scan_to_mni, prepared, atlas if keep_full else None
+    )
     write_json(record, f"{stem}{SUFFIX}.json")
     return record | {"seconds": round(time.perf_counter() - started, 2)}
 
 # %% ../../nbs/preparation/05_prepare.ipynb #dd5396f3
-def _write_outputs(stem: Path, scan: Scan, mask: np.ndarray, scan_to_mni: np.ndarray, prepared: np.ndarray, full: np.ndarray | None) -> None:
+def _write_outputs(
+    stem: Path,
+    scan: Scan,
+    mask: np.ndarray,
+    scan_to_mni: np.ndarray,
+    prepared: np.ndarray,
+    full: np.ndarray | None,
+) -> None:
     "Everything but the sidecar: the volume, the affine, the mask on the file's own grid."
     _save(prepared, AFFINE, Path(f"{stem}{SUFFIX}.nii.gz"), code=4)
     if full is not None:
-        _save(full, FULL_AFFINE, Path(f"{stem}_space-{SPACE}_res-1_desc-brain_FLAIR.nii.gz"), code=4)
+        _save(
+            full, FULL_AFFINE, Path(f"{stem}_space-{SPACE}_res-1_desc-brain_FLAIR.nii.gz"), code=4
+        )
     with atomic_path(f"{stem}_from-scan_to-MNI_affine.txt") as temporary:
         np.savetxt(temporary, scan_to_mni, fmt="%.8f")
     native = scan.header
-    back = nib.orientations.ornt_transform(nib.io_orientation(scan.affine), nib.io_orientation(native.affine))
+    back = nib.orientations.ornt_transform(
+        nib.io_orientation(scan.affine), nib.io_orientation(native.affine)
+    )
     turned = nib.orientations.apply_orientation(mask.astype(np.uint8), back)
     _save(turned, native.affine, Path(f"{stem}_desc-brain_mask.nii.gz"), code=1)
 
@@ -803,7 +1055,9 @@ def _stems(table: pd.DataFrame, refused: list) -> list:
         session = session if session.startswith("ses-") or not session else f"ses-{session}"
         name = Path(row.path).name.split(".")[0]
         follows_bids = name.startswith(f"{who}_") and name.endswith("_FLAIR")
-        stem = name.removesuffix("_FLAIR") if follows_bids else "_".join(filter(None, (who, session)))
+        stem = (
+            name.removesuffix("_FLAIR") if follows_bids else "_".join(filter(None, (who, session)))
+        )
         seen[stem] = seen.get(stem, 0) + 1
         stem = stem if seen[stem] == 1 else f"{stem}_run-{seen[stem]}"
         stems.append(str(Path(who, session, "anat", stem)))
@@ -811,8 +1065,8 @@ def _stems(table: pd.DataFrame, refused: list) -> list:
 
 # %% ../../nbs/preparation/05_prepare.ipynb #a06df493
 def run_job(
-    job: dict, # path, stem, method, keep_full, source
-) -> dict: # what the sidecar says; status 'failed' and the reason where it could not be prepared, 'stopped' where it cannot be written
+    job: dict,  # path, stem, method, keep_full, source
+) -> dict:  # what the sidecar says; status 'failed' and the reason where it could not be prepared, 'stopped' where it cannot be written
     "Prepare one scan in a worker."
     started = time.perf_counter()
     try:
@@ -823,9 +1077,15 @@ def run_job(
             return {"status": "stopped", "reason": reason}
     except MemoryError:
         reason = "not enough memory"
-    except Exception as error:  # one bad scan must not end a run of thousands: its reason is reported
+    except (
+        Exception
+    ) as error:  # one bad scan must not end a run of thousands: its reason is reported
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return {"status": "failed", "reason": reason, "seconds": round(time.perf_counter() - started, 2)}
+    return {
+        "status": "failed",
+        "reason": reason,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
 
 
 def _finished(job: dict) -> dict | None:
@@ -835,17 +1095,20 @@ def _finished(job: dict) -> dict | None:
         return None
     try:
         record = read_json(sidecar)
-        same = (record["SourceFingerprint"] == fingerprint(job["path"]) and record["SkullStripMethod"] == job["method"]
-                and record["KeepFull"] >= job["keep_full"])
+        same = (
+            record["SourceFingerprint"] == fingerprint(job["path"])
+            and record["SkullStripMethod"] == job["method"]
+            and record["KeepFull"] >= job["keep_full"]
+        )
     except (MsvaeError, OSError, KeyError):
         return None
     return record if same else None
 
 # %% ../../nbs/preparation/05_prepare.ipynb #9dfab6f7
 def run_pool(
-    jobs: list, # of dictionaries
-    workers: int, # processes
-    work=run_job, # function of a job, importable by the workers
+    jobs: list,  # of dictionaries
+    workers: int,  # processes
+    work=run_job,  # function of a job, importable by the workers
 ):
     "Yield (index of the job, its record) as they are done, in whatever order; a worker that dies costs only its own scan."
     waiting, alone = list(range(len(jobs)))[::-1], []
@@ -864,7 +1127,14 @@ def run_pool(
             except BrokenProcessPool:
                 crashed = list(flying.values())
                 if single:
-                    yield crashed[0], {"status": "failed", "reason": "its worker process died (out of memory?)", "seconds": 0.0}
+                    yield (
+                        crashed[0],
+                        {
+                            "status": "failed",
+                            "reason": "its worker process died (out of memory?)",
+                            "seconds": 0.0,
+                        },
+                    )
                 else:
                     alone.extend(crashed)
 
@@ -889,16 +1159,18 @@ def _leave_with(parent: int) -> None:
 
 # %% ../../nbs/preparation/05_prepare.ipynb #f10fd901
 def run_cluster(
-    jobs: list, # of dictionaries; paths must be valid on the workers
-    scheduler: str, # address, tcp://host:port
-    work=run_job, # function of a job, importable by the workers
-    patience: float = 30, # seconds to wait for the scheduler
+    jobs: list,  # of dictionaries; paths must be valid on the workers
+    scheduler: str,  # address, tcp://host:port
+    work=run_job,  # function of a job, importable by the workers
+    patience: float = 30,  # seconds to wait for the scheduler
 ):
     "Yield (index of the job, its record) from the workers of a dask.distributed scheduler."
     try:
         from dask.distributed import Client, as_completed
     except ImportError as error:
-        raise MsvaeError("--scheduler needs dask.distributed: pip install 'msvae_nbdev[cluster]'") from error
+        raise MsvaeError(
+            "--scheduler needs dask.distributed: pip install 'msvae_nbdev[cluster]'"
+        ) from error
     try:
         client = Client(scheduler, timeout=patience)
     except (OSError, ValueError) as error:
@@ -908,8 +1180,16 @@ def run_cluster(
         futures = {client.submit(work, job, pure=False): index for index, job in enumerate(jobs)}
         for future in as_completed(futures):
             error = future.exception()
-            yield futures[future], future.result() if error is None else {
-                "status": "failed", "reason": f"its worker died: {type(error).__name__}", "seconds": 0.0}
+            yield (
+                futures[future],
+                future.result()
+                if error is None
+                else {
+                    "status": "failed",
+                    "reason": f"its worker died: {type(error).__name__}",
+                    "seconds": 0.0,
+                },
+            )
 
 
 def _one_thread() -> None:
@@ -919,20 +1199,26 @@ def _one_thread() -> None:
 
 # %% ../../nbs/preparation/05_prepare.ipynb #babb75e5
 def _refusals(
-    table: pd.DataFrame, # of `read_cohort`
-    source: Path, # the dataset or table it came from
-) -> list: # for each scan the reason why it is not read, or ''
+    table: pd.DataFrame,  # of `read_cohort`
+    source: Path,  # the dataset or table it came from
+) -> list:  # for each scan the reason why it is not read, or ''
     "Paths that leave the dataset, and names that would leave the output folder."
     root = _root(source)
     meant = set()
     if not source.is_dir():
         separator = "," if source.suffix == ".csv" else "\t"
-        meant = {str(Path(path).resolve()) for path in pd.read_csv(source, sep=separator).path if Path(path).is_absolute()}
+        meant = {
+            str(Path(path).resolve())
+            for path in pd.read_csv(source, sep=separator).path
+            if Path(path).is_absolute()
+        }
     reasons = []
     for row in table.itertuples():
         names = [str(name) for name in (row.participant_id, row.session_id) if not pd.isna(name)]
         if any(not re.fullmatch(r"[\w.+-]+", name) or ".." in name for name in names):
-            reasons.append(f"'{'_'.join(names)}' is not a name for a folder: use letters, digits, - and _")
+            reasons.append(
+                f"'{'_'.join(names)}' is not a name for a folder: use letters, digits, - and _"
+            )
         elif row.path not in meant and not Path(row.path).resolve().is_relative_to(root):
             reasons.append(f"{row.path} lies outside the dataset {root}")
         else:
@@ -948,30 +1234,60 @@ def _root(source: Path) -> Path:
 def _examples() -> list:
     "For `compile_ahead`: the least work that calls every compiled function of a preparation."
     cube = np.zeros((2, 2, 2), np.float32)
-    return [(smooth, cube, 1.0), (resample, cube, np.eye(4), cube.shape, np.eye(4)), (distance, cube > 0, 1.0),
-            (_joint_counts, np.zeros((1, 3)), np.zeros(1, int), np.zeros(cube.shape, int), np.eye(4), np.zeros((1, 1)))]
+    return [
+        (smooth, cube, 1.0),
+        (resample, cube, np.eye(4), cube.shape, np.eye(4)),
+        (distance, cube > 0, 1.0),
+        (
+            _joint_counts,
+            np.zeros((1, 3)),
+            np.zeros(1, int),
+            np.zeros(cube.shape, int),
+            np.eye(4),
+            np.zeros((1, 1)),
+        ),
+    ]
 
 # %% ../../nbs/preparation/05_prepare.ipynb #472192a1
 def prepare(
-    source: str | os.PathLike, # a BIDS dataset, or a CSV/TSV with a path column
-    out: str | os.PathLike, # the folder to write; run again, only what is missing is done
-    workers: int | None = None, # processes; None: one per core
-    skull_strip: str = "template", # one of `SKULL_STRIP`
-    keep_full: bool = False, # write the 182x218x182 volumes too
-    scheduler: str | None = None, # address of a dask.distributed scheduler, in place of local processes
-) -> pd.DataFrame: # scans.tsv
+    source: str | os.PathLike,  # a BIDS dataset, or a CSV/TSV with a path column
+    out: str | os.PathLike,  # the folder to write; run again, only what is missing is done
+    workers: int | None = None,  # processes; None: one per core
+    skull_strip: str = "template",  # one of `SKULL_STRIP`
+    keep_full: bool = False,  # write the 182x218x182 volumes too
+    scheduler: str
+    | None = None,  # address of a dask.distributed scheduler, in place of local processes
+) -> pd.DataFrame:  # scans.tsv
     "Prepare a cohort: BIDS derivatives, scans.tsv, mean.nii.gz and report.html."
     if skull_strip not in SKULL_STRIP:
-        raise MsvaeError(f"unknown skull stripping '{skull_strip}': use one of {', '.join(SKULL_STRIP)}")
+        raise MsvaeError(
+            f"unknown skull stripping '{skull_strip}': use one of {', '.join(SKULL_STRIP)}"
+        )
     table, source, out = read_cohort(source), Path(source), Path(out).absolute()
     refused, root = _refusals(table, source), _root(source)
     stems = _stems(table, refused)
-    jobs = [{"path": path, "stem": str(out / stem), "method": skull_strip, "keep_full": keep_full, "source": _name(path, root)}
-            for path, stem in zip(table.path, stems)]
+    jobs = [
+        {
+            "path": path,
+            "stem": str(out / stem),
+            "method": skull_strip,
+            "keep_full": keep_full,
+            "source": _name(path, root),
+        }
+        for path, stem in zip(table.path, stems)
+    ]
     _tidy_up(out)
     _describe(out, root)
-    records = {index: {"status": "failed", "reason": reason, "seconds": 0.0} for index, reason in enumerate(refused) if reason}
-    records |= {index: record for index, job in enumerate(jobs) if index not in records and (record := _finished(job))}
+    records = {
+        index: {"status": "failed", "reason": reason, "seconds": 0.0}
+        for index, reason in enumerate(refused)
+        if reason
+    }
+    records |= {
+        index: record
+        for index, job in enumerate(jobs)
+        if index not in records and (record := _finished(job))
+    }
     missing = [index for index in range(len(jobs)) if index not in records]
     with _Journal(out) as journal:
         if missing:
@@ -985,17 +1301,24 @@ def prepare(
                     raise MsvaeError(record["reason"])
                 records[missing[position]] = record
                 journal.add(stems[missing[position]], record["seconds"])
-        records = [records[index] | {"seconds": journal.seconds.get(stems[index], np.nan)} for index in range(len(jobs))]
+        records = [
+            records[index] | {"seconds": journal.seconds.get(stems[index], np.nan)}
+            for index in range(len(jobs))
+        ]
         return _summarise(table, stems, records, out)
 
 # %% ../../nbs/preparation/05_prepare.ipynb #f4510c15
 class _Journal:
     "How long each scan took: from scans.tsv of an earlier run, and from lines added during this one, which outlive a kill."
+
     def __init__(self, out):
         self.path, self.seconds = out / ".seconds.tsv", {}
         if (out / "scans.tsv").exists():
             earlier = read_tsv(out / "scans.tsv").reindex(columns=["path", "seconds"]).dropna()
-            self.seconds = {path.split(SUFFIX)[0]: seconds for path, seconds in zip(earlier.path, earlier.seconds)}
+            self.seconds = {
+                path.split(SUFFIX)[0]: seconds
+                for path, seconds in zip(earlier.path, earlier.seconds)
+            }
         for line in self.path.read_text().splitlines() if self.path.exists() else []:
             stem, _, seconds = line.partition("\t")
             with suppress(ValueError):  # the last line of a killed run may be cut short
@@ -1030,13 +1353,23 @@ def _tidy_up(out: Path) -> None:
 def _name(path: str, root: Path) -> str:
     "How a sidecar names its source: relative to the dataset where it lies in it."
     path = Path(path)
-    return f"bids:raw:{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else str(path)
+    return (
+        f"bids:raw:{path.relative_to(root).as_posix()}" if path.is_relative_to(root) else str(path)
+    )
 
 
 def _describe(out: Path, root: Path) -> None:
     "dataset_description.json of BIDS derivatives."
-    write_json({"Name": "msvae prepare", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "DatasetLinks": {"raw": root.as_uri()},
-                "GeneratedBy": [{"Name": "msvae", "Version": _version()}]}, out / "dataset_description.json")
+    write_json(
+        {
+            "Name": "msvae prepare",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "DatasetLinks": {"raw": root.as_uri()},
+            "GeneratedBy": [{"Name": "msvae", "Version": _version()}],
+        },
+        out / "dataset_description.json",
+    )
 
 
 MEASURES = (*LIMITS, "seconds")
@@ -1046,7 +1379,10 @@ def _summarise(table: pd.DataFrame, stems: list, records: list, out: Path) -> pd
     "scans.tsv, the mean image and the report."
     scans = table[list(COHORT_COLUMNS)].copy()
     failed = [record["status"] == "failed" for record in records]
-    scans["path"] = [np.nan if bad else Path(f"{stem}{SUFFIX}.nii.gz").as_posix() for stem, bad in zip(stems, failed)]
+    scans["path"] = [
+        np.nan if bad else Path(f"{stem}{SUFFIX}.nii.gz").as_posix()
+        for stem, bad in zip(stems, failed)
+    ]
     scans["source"] = table.path
     for name in ("status", "reason"):
         scans[name] = [record[name] or np.nan for record in records]
@@ -1061,9 +1397,9 @@ def _summarise(table: pd.DataFrame, stems: list, records: list, out: Path) -> pd
 
 # %% ../../nbs/preparation/05_prepare.ipynb #2e73826f
 def mean_volume(
-    scans: pd.DataFrame, # scans.tsv
-    out: Path, # the prepared folder
-) -> np.ndarray | None: # float32, (40, 48, 40); None where no scan is ok
+    scans: pd.DataFrame,  # scans.tsv
+    out: Path,  # the prepared folder
+) -> np.ndarray | None:  # float32, (40, 48, 40); None where no scan is ok
     "The mean over all scans that are ok."
     total, count = np.zeros(SHAPE), 0
     for path in scans.path[scans.status == "ok"]:
@@ -1073,17 +1409,21 @@ def mean_volume(
 
 # %% ../../nbs/preparation/05_prepare.ipynb #70ad82ac
 def qc_picture(
-    volume: np.ndarray, # (40, 48, 40), in [0, 1]
-    zoom: int = 4, # pixels per voxel
-) -> np.ndarray: # uint8, (rows, columns, 3)
+    volume: np.ndarray,  # (40, 48, 40), in [0, 1]
+    zoom: int = 4,  # pixels per voxel
+) -> np.ndarray:  # uint8, (rows, columns, 3)
     "Three planes, two cuts each, with the outline of the template's brain."
     from msvae_nbdev.figures import mosaic, plane_images
 
     images, outlines = [], []
     for at in ((-24, -40, -20), (2, -4, 20)):
-        planes = [np.kron(plane, np.ones((zoom, zoom))) for plane in plane_images(volume, AFFINE, at=at)]
-        brains = [ndimage.zoom(plane, zoom, order=1, grid_mode=True, mode="nearest") > 0.5
-                  for plane in plane_images(_prepared_template()[3], AFFINE, at=at)]
+        planes = [
+            np.kron(plane, np.ones((zoom, zoom))) for plane in plane_images(volume, AFFINE, at=at)
+        ]
+        brains = [
+            ndimage.zoom(plane, zoom, order=1, grid_mode=True, mode="nearest") > 0.5
+            for plane in plane_images(_prepared_template()[3], AFFINE, at=at)
+        ]
         images.extend(planes)
         outlines.extend(brain & ~ndimage.binary_erosion(brain) for brain in brains)
     return mosaic([images], overlays=[outlines])[0]
@@ -1108,34 +1448,67 @@ all('nav button').forEach(b=>b.onclick=()=>{status=b.value;all('nav button').for
 
 
 def write_report(
-    scans: pd.DataFrame, # scans.tsv
-    out: Path, # the prepared folder
-    mean: np.ndarray | None, # the mean image
-    pictures: int = 300, # how many scans that are ok are shown; suspects are all shown
+    scans: pd.DataFrame,  # scans.tsv
+    out: Path,  # the prepared folder
+    mean: np.ndarray | None,  # the mean image
+    pictures: int = 300,  # how many scans that are ok are shown; suspects are all shown
 ) -> None:
     "report.html: what was prepared, and how well."
-    order = scans.assign(rank=scans.status.map({"failed": 0, "suspect": 1, "ok": 2})).sort_values(["rank", "similarity"], kind="stable")
-    order["name"] = [Path(row.source).name if pd.isna(row.path) else Path(row.path).name.split(SUFFIX)[0] for row in order.itertuples()]
-    shown = pd.concat([order[order.status == "suspect"], order[order.status == "ok"].head(pictures)])
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>msvae prepare</title><style>{_STYLE}</style><h1>Prepared scans</h1>", _filters(order)]
+    order = scans.assign(rank=scans.status.map({"failed": 0, "suspect": 1, "ok": 2})).sort_values(
+        ["rank", "similarity"], kind="stable"
+    )
+    order["name"] = [
+        Path(row.source).name if pd.isna(row.path) else Path(row.path).name.split(SUFFIX)[0]
+        for row in order.itertuples()
+    ]
+    shown = pd.concat(
+        [order[order.status == "suspect"], order[order.status == "ok"].head(pictures)]
+    )
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>msvae prepare</title><style>{_STYLE}</style><h1>Prepared scans</h1>",
+        _filters(order),
+    ]
     if mean is not None:
-        parts.append(_figure(f"Mean of the {(scans.status == 'ok').sum()} scans that are ok, with the template's outline", bound(mean)))
-    parts += [_table(order, set(shown.index)), "<h2>Pictures</h2><p>Neurological view: the patient's left is on the left. The outline is the template's brain.</p>"]
+        parts.append(
+            _figure(
+                f"Mean of the {(scans.status == 'ok').sum()} scans that are ok, with the template's outline",
+                bound(mean),
+            )
+        )
+    parts += [
+        _table(order, set(shown.index)),
+        "<h2>Pictures</h2><p>Neurological view: the patient's left is on the left. The outline is the template's brain.</p>",
+    ]
     for row in shown.itertuples():
         volume = nib.load(out / row.path).get_fdata(dtype=np.float32)
         why = "" if pd.isna(row.reason) else f": {html.escape(row.reason)}"
-        parts.append(_figure(f"<b>{html.escape(row.name)}</b> <a href=#row-{row.Index}>{row.status}</a>{why}", volume,
-                             f" id=scan-{row.Index} class={row.status} data-status={row.status} data-name='{html.escape(row.name, quote=True)}'"))
+        parts.append(
+            _figure(
+                f"<b>{html.escape(row.name)}</b> <a href=#row-{row.Index}>{row.status}</a>{why}",
+                volume,
+                f" id=scan-{row.Index} class={row.status} data-status={row.status} data-name='{html.escape(row.name, quote=True)}'",
+            )
+        )
     if len(shown) < (order.status != "failed").sum():
-        parts.append(f"<p>The pictures of the other {(order.status != 'failed').sum() - len(shown)} scans that are ok are left out.</p>")
+        parts.append(
+            f"<p>The pictures of the other {(order.status != 'failed').sum() - len(shown)} scans that are ok are left out.</p>"
+        )
     with atomic_path(out / "report.html") as temporary:
-        temporary.write_text("\n".join([*parts, f"<script>{_SCRIPT}</script></html>"]), encoding="utf-8")
+        temporary.write_text(
+            "\n".join([*parts, f"<script>{_SCRIPT}</script></html>"]), encoding="utf-8"
+        )
 
 # %% ../../nbs/preparation/05_prepare.ipynb #5c87b237
 def _filters(scans: pd.DataFrame) -> str:
     "Buttons that show one status only, with how many there are, and a field to search in."
-    counts = {"all": len(scans), **{status: int((scans.status == status).sum()) for status in ("failed", "suspect", "ok")}}
-    buttons = "".join(f"<button value={name} aria-pressed={'true' if name == 'all' else 'false'}>{count} {name}</button>" for name, count in counts.items())
+    counts = {
+        "all": len(scans),
+        **{status: int((scans.status == status).sum()) for status in ("failed", "suspect", "ok")},
+    }
+    buttons = "".join(
+        f"<button value={name} aria-pressed={'true' if name == 'all' else 'false'}>{count} {name}</button>"
+        for name, count in counts.items()
+    )
     return f"<nav>{buttons}<input type=search placeholder='part of a name' aria-label='part of a name'></nav>"
 
 
@@ -1152,11 +1525,18 @@ def _table(scans: pd.DataFrame, shown: set) -> str:
     head = "".join(f"<th>{name}</th>" for name in [*names, *LIMITS])
     rows = []
     for row in scans.itertuples():
-        text = ["" if pd.isna(value) else html.escape(str(value)) for value in (getattr(row, name) for name in names)]
+        text = [
+            "" if pd.isna(value) else html.escape(str(value))
+            for value in (getattr(row, name) for name in names)
+        ]
         if row.Index in shown:
             text[0] = f"<a href=#scan-{row.Index}>{text[0]}</a>"
-        cells = [f"<td>{each}</td>" for each in text] + [_cell(getattr(row, name), *limits[:2]) for name, limits in LIMITS.items()]
-        rows.append(f"<tr id=row-{row.Index} class={row.status} data-status={row.status} data-name='{html.escape(row.name, quote=True)}'>{''.join(cells)}</tr>")
+        cells = [f"<td>{each}</td>" for each in text] + [
+            _cell(getattr(row, name), *limits[:2]) for name, limits in LIMITS.items()
+        ]
+        rows.append(
+            f"<tr id=row-{row.Index} class={row.status} data-status={row.status} data-name='{html.escape(row.name, quote=True)}'>{''.join(cells)}</tr>"
+        )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -18,9 +18,15 @@ import typer
 from .. import __version__
 
 # %% ../../nbs/show/05_cli.ipynb #9def2ef5
-app = typer.Typer(name="msvae", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="A latent space of FLAIR brain scans: simulate, prepare, train, encode, evaluate, classify, audit, report. "
-                       "Research software, not for diagnosis.")
+app = typer.Typer(
+    name="msvae",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A latent space of FLAIR brain scans: simulate, prepare, train, encode, evaluate, classify, audit, report. "
+    "Research software, not for diagnosis.",
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -31,25 +37,50 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error; may stand anywhere.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and leave."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the whole traceback of an error; may stand anywhere."),
+    ] = False,
 ):
     "Options of all commands."
 
 # %% ../../nbs/show/05_cli.ipynb #8b8bf4b6
-Workers = Annotated[Optional[int], typer.Option(min=1, help="Worker processes; default: one per core.")]
+Workers = Annotated[
+    Optional[int], typer.Option(min=1, help="Worker processes; default: one per core.")
+]
 
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder to write: a raw BIDS dataset, or the prepared layout.")],
-    scale: Annotated[float, typer.Option(help="Size, as a fraction of the paper's 3096 patients and 5404 scans.")] = 0.01,
+    out: Annotated[
+        Path, typer.Argument(help="Folder to write: a raw BIDS dataset, or the prepared layout.")
+    ],
+    scale: Annotated[
+        float, typer.Option(help="Size, as a fraction of the paper's 3096 patients and 5404 scans.")
+    ] = 0.01,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 0,
-    bias: Annotated[float, typer.Option(help="0: acquisition independent of the class; 1: as in the paper's figure 11.")] = 1.0,
+    bias: Annotated[
+        float,
+        typer.Option(
+            help="0: acquisition independent of the class; 1: as in the paper's figure 11."
+        ),
+    ] = 1.0,
     disease: Annotated[float, typer.Option(help="Factor on lesion volumes; 0: no lesions.")] = 1.0,
-    variation: Annotated[float, typer.Option(help="Anatomical variation; 0: the template in random pose.")] = 1.0,
-    at_least: Annotated[int, typer.Option(min=1, help="Patients of each class, however small the scale.")] = 3,
-    prepared: Annotated[bool, typer.Option("--prepared", help="Straight to the 40x48x40 layout, for large studies.")] = False,
+    variation: Annotated[
+        float, typer.Option(help="Anatomical variation; 0: the template in random pose.")
+    ] = 1.0,
+    at_least: Annotated[
+        int, typer.Option(min=1, help="Patients of each class, however small the scale.")
+    ] = 3,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="Straight to the 40x48x40 layout, for large studies.")
+    ] = False,
     workers: Workers = None,
 ):
     "Simulate a cohort of phantoms with known truth."
@@ -64,16 +95,32 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="BIDS dataset, or a CSV/TSV with a path column.")],
     out: Annotated[Path, typer.Argument(help="Folder for the BIDS derivatives.")],
     workers: Workers = None,
-    scheduler: Annotated[Optional[str], typer.Option(help="Address of a dask scheduler, tcp://host:port (extra: cluster).")] = None,
+    scheduler: Annotated[
+        Optional[str],
+        typer.Option(help="Address of a dask scheduler, tcp://host:port (extra: cluster)."),
+    ] = None,
     skull_strip: Annotated[str, typer.Option(help="template, bet, deepbet or none.")] = "template",
-    keep_full: Annotated[bool, typer.Option("--keep-full", help="Keep the 182x218x182 volume as well.")] = False,
+    keep_full: Annotated[
+        bool, typer.Option("--keep-full", help="Keep the 182x218x182 volume as well.")
+    ] = False,
 ):
     "Skull strip, register to MNI, average to 40x48x40, bound: raw scans into the prepared layout."
     from msvae_nbdev.preparation.prepare import prepare as run
 
-    scans = run(source, out, workers=workers, skull_strip=skull_strip, keep_full=keep_full, scheduler=scheduler)
+    scans = run(
+        source,
+        out,
+        workers=workers,
+        skull_strip=skull_strip,
+        keep_full=keep_full,
+        scheduler=scheduler,
+    )
     counts = scans.status.value_counts()
-    typer.echo(f"{len(scans)} scans: " + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed")) + f"; see {out}/report.html")
+    typer.echo(
+        f"{len(scans)} scans: "
+        + ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed"))
+        + f"; see {out}/report.html"
+    )
     for scan in scans[scans.status == "failed"].itertuples():
         typer.echo(f"failed: {scan.participant_id} {scan.session_id}: {scan.reason}", err=True)
     if len(scans) and not (scans.status != "failed").any():
@@ -82,6 +129,7 @@ def prepare(
 # %% ../../nbs/show/05_cli.ipynb #343124a7
 class Objective(StrEnum):
     "What a model is trained for."
+
     vae = "vae"
     introvae = "introvae"
     softintrovae = "softintrovae"
@@ -90,41 +138,107 @@ class Objective(StrEnum):
 @app.command()
 def train(
     prepared: Annotated[Path, typer.Argument(help="Prepared folder.")],
-    run: Annotated[Path, typer.Argument(help="Run folder to write; the same command on the same folder resumes it.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Run folder to write; the same command on the same folder resumes it."),
+    ],
     objective: Annotated[Objective, typer.Option(help="The model.")],
     latent_dim: Annotated[int, typer.Option(min=1, help="Size of the latent space.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training scans.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Scans per step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 2e-3,
-    warmup_epochs: Annotated[Optional[int], typer.Option(min=0, help="Epochs as a plain VAE before the adversarial phase; default: half. "
-                                                                     "For a vae: epochs over which beta rises; default: none.")] = None,
+    warmup_epochs: Annotated[
+        Optional[int],
+        typer.Option(
+            min=0,
+            help="Epochs as a plain VAE before the adversarial phase; default: half. "
+            "For a vae: epochs over which beta rises; default: none.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the noise.")] = 0,
-    test: Annotated[float, typer.Option(help="Share of each class's patients held out for testing.")] = 0.1,
+    test: Annotated[
+        float, typer.Option(help="Share of each class's patients held out for testing.")
+    ] = 0.1,
     validation: Annotated[float, typer.Option(help="Share held out to watch the training.")] = 0.1,
-    include_suspect: Annotated[bool, typer.Option("--include-suspect", help="Train on scans whose quality check raised doubts, too.")] = False,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")] = False,
-    flip: Annotated[bool, typer.Option(help="Augmentation: mirror half of the scans, left to right.")] = True,
-    intensity: Annotated[float, typer.Option(min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05.")] = 0.0,
-    patience: Annotated[Optional[int], typer.Option(min=1, help="For a vae: stop after so many epochs without a better validation loss; default: never.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it.")] = "auto",
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write events for TensorBoard, to RUN/tensorboard.")] = False,
+    include_suspect: Annotated[
+        bool,
+        typer.Option(
+            "--include-suspect", help="Train on scans whose quality check raised doubts, too."
+        ),
+    ] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Bit-for-bit repeatable, somewhat slower.")
+    ] = False,
+    flip: Annotated[
+        bool, typer.Option(help="Augmentation: mirror half of the scans, left to right.")
+    ] = True,
+    intensity: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Augmentation: spread of a random factor on the intensities, such as 0.05."
+        ),
+    ] = 0.0,
+    patience: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1,
+            help="For a vae: stop after so many epochs without a better validation loss; default: never.",
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto, float32 or mixed_bfloat16; auto: bfloat16 on graphics cards that are made for it."
+        ),
+    ] = "auto",
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Also write events for TensorBoard, to RUN/tensorboard."
+        ),
+    ] = False,
 ):
     "Train a VAE, an IntroVAE or a Soft-IntroVAE."
     from msvae_nbdev.model.training import train as start
 
-    start(prepared, run, objective=objective.value, latent_dim=latent_dim, epochs=epochs, batch_size=batch_size,
-          learning_rate=learning_rate, warmup_epochs=warmup_epochs, seed=seed, test=test, validation=validation,
-          include_suspect=include_suspect, deterministic=deterministic, flip=flip, intensity=intensity, patience=patience,
-          precision=precision, tensorboard=tensorboard)
+    start(
+        prepared,
+        run,
+        objective=objective.value,
+        latent_dim=latent_dim,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_epochs=warmup_epochs,
+        seed=seed,
+        test=test,
+        validation=validation,
+        include_suspect=include_suspect,
+        deterministic=deterministic,
+        flip=flip,
+        intensity=intensity,
+        patience=patience,
+        precision=precision,
+        tensorboard=tensorboard,
+    )
     typer.echo(f"trained: {run}")
 
 
 @app.command()
 def encode(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    prepared: Annotated[Path, typer.Argument(help="Prepared folder, of this cohort or of another.")],
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: in the run folder, latents.parquet for the cohort the run "
-                                                                          "was trained on, latents-FOLDER.parquet for another.")] = None,
+    prepared: Annotated[
+        Path, typer.Argument(help="Prepared folder, of this cohort or of another.")
+    ],
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            "-o",
+            "--output",
+            help="Default: in the run folder, latents.parquet for the cohort the run "
+            "was trained on, latents-FOLDER.parquet for another.",
+        ),
+    ] = None,
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.model.training import encode as start
@@ -137,14 +251,21 @@ Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
 @app.command()
-def evaluate(run: Run, samples: Annotated[int, typer.Option(min=2, help="Brains to sample.")] = 64, seed: int = 0):
+def evaluate(
+    run: Run,
+    samples: Annotated[int, typer.Option(min=2, help="Brains to sample.")] = 64,
+    seed: int = 0,
+):
     "Reconstructions and samples of a run, in figures and in numbers (quality.json, quality_scans.tsv)."
     from msvae_nbdev.evaluation.evaluate import evaluate_run
 
     result = evaluate_run(run, n_samples=samples, seed=seed)
     lesions = result["test"].get("lesion_fidelity")
-    typer.echo(f"{run}: test MSE {result['test']['mse']:.5f} (PCA {result['baseline']['pca']['mse']:.5f}), "
-               f"{result['test']['sharpness_ratio']:.0%} of the originals' detail" + (f", {max(lesions, 0):.0%} of the lesions' contrast" if lesions is not None else ""))
+    typer.echo(
+        f"{run}: test MSE {result['test']['mse']:.5f} (PCA {result['baseline']['pca']['mse']:.5f}), "
+        f"{result['test']['sharpness_ratio']:.0%} of the originals' detail"
+        + (f", {max(lesions, 0):.0%} of the lesions' contrast" if lesions is not None else "")
+    )
 
 
 @app.command()
@@ -163,8 +284,10 @@ def bias(run: Run):
 
     result = audit_run(run)
     confound = result["confound"]
-    typer.echo(f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, latents {_balanced(result['latent_only']):.2f}, "
-               f"adjusted {_balanced(result['adjusted']):.2f}; verdict: {confound['verdict']}, since {confound['reason']}")
+    typer.echo(
+        f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, latents {_balanced(result['latent_only']):.2f}, "
+        f"adjusted {_balanced(result['adjusted']):.2f}; verdict: {confound['verdict']}, since {confound['reason']}"
+    )
     if confound["verdict"] == "undecidable" and "would_decide" in confound:
         typer.echo(confound["would_decide"]["sentence"])
 
@@ -180,7 +303,10 @@ def _balanced(result: dict) -> float:
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, shown side by side.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("report.html"),
-    encode: Annotated[Optional[list[Path]], typer.Option(help="Prepared folders whose scans are shown in the latent space too.")] = None,
+    encode: Annotated[
+        Optional[list[Path]],
+        typer.Option(help="Prepared folders whose scans are shown in the latent space too."),
+    ] = None,
 ):
     "One self-contained page of one or several runs."
     from msvae_nbdev.show.report import report as write
@@ -192,9 +318,19 @@ def report(
 def predict(
     run: Run,
     scans: Annotated[list[Path], typer.Argument(help="FLAIR scans, raw or prepared.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page; a .json and a .tsv of the same name stand beside it.")] = Path("prediction.html"),
-    keep: Annotated[Optional[Path], typer.Option(help="Folder for the derivatives of raw scans; default: not kept.")] = None,
-    skull_strip: Annotated[str, typer.Option(help="For raw scans: template, bet, deepbet or none.")] = "template",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="The page; a .json and a .tsv of the same name stand beside it."
+        ),
+    ] = Path("prediction.html"),
+    keep: Annotated[
+        Optional[Path],
+        typer.Option(help="Folder for the derivatives of raw scans; default: not kept."),
+    ] = None,
+    skull_strip: Annotated[
+        str, typer.Option(help="For raw scans: template, bet, deepbet or none.")
+    ] = "template",
 ):
     "Class probabilities of new scans and how unusual they are. Research software, not for diagnosis."
     from msvae_nbdev.show.predict import predict as start
@@ -204,8 +340,14 @@ def predict(
         if scan["status"] == "failed":
             typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
         else:
-            said = "unlike what the model knows" if scan["foreign"] else f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
-            typer.echo(f"{scan['scan']} ({scan['status']}): {said}; {scan['distance_rank']:.1%} of held-out scans lie at so unusual a distance")
+            said = (
+                "unlike what the model knows"
+                if scan["foreign"]
+                else f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
+            )
+            typer.echo(
+                f"{scan['scan']} ({scan['status']}): {said}; {scan['distance_rank']:.1%} of held-out scans lie at so unusual a distance"
+            )
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)
@@ -213,19 +355,38 @@ def predict(
 # %% ../../nbs/show/05_cli.ipynb #df8afdc8
 class Size(StrEnum):
     "How large a demonstration."
+
     tiny = "tiny"
     small = "small"
 
 
-DEMO = {"tiny": dict(raw=0.0001, raw_at_least=1, scale=0.012, epochs=2, introvae_epochs=3, latent_dim=8, minutes=2),
-        "small": dict(raw=0.004, raw_at_least=3, scale=0.06, epochs=36, introvae_epochs=30, latent_dim=32, minutes=8)}
+DEMO = {
+    "tiny": dict(
+        raw=0.0001,
+        raw_at_least=1,
+        scale=0.012,
+        epochs=2,
+        introvae_epochs=3,
+        latent_dim=8,
+        minutes=2,
+    ),
+    "small": dict(
+        raw=0.004,
+        raw_at_least=3,
+        scale=0.06,
+        epochs=36,
+        introvae_epochs=30,
+        latent_dim=32,
+        minutes=8,
+    ),
+}
 
 # %% ../../nbs/show/05_cli.ipynb #1bd4143d
 def run_demo(
-    folder: Path, # to write; a second call goes on where the first stopped
-    size: str = "small", # a key of `DEMO`
-    workers: int | None = None, # processes for simulation and preparation
-) -> Path: # of the report
+    folder: Path,  # to write; a second call goes on where the first stopped
+    size: str = "small",  # a key of `DEMO`
+    workers: int | None = None,  # processes for simulation and preparation
+) -> Path:  # of the report
     "Simulate, prepare, train, encode, evaluate, classify, audit and report, at a size for one cup of coffee."
     from msvae_nbdev.confound.audit import audit_run
     from msvae_nbdev.latent.classify import classify_run
@@ -236,7 +397,9 @@ def run_demo(
 
     plan, start = DEMO[size], time.monotonic()
     say = lambda text: typer.echo(f"[{(time.monotonic() - start) / 60:4.1f} min] {text}", err=True)
-    say(f"The whole way from raw scans to a report, on phantoms; about {plan['minutes']} minutes on two cores. Files go to {folder}")
+    say(
+        f"The whole way from raw scans to a report, on phantoms; about {plan['minutes']} minutes on two cores. Files go to {folder}"
+    )
     say("1/7 simulate raw head scans with known truth (a BIDS dataset)")
     simulate(folder / "raw", plan["raw"], workers=workers, at_least=plan["raw_at_least"])
     say("2/7 prepare them: skull strip, register to MNI, 40x48x40")
@@ -246,10 +409,21 @@ def run_demo(
     from msvae_nbdev.model.training import encode, train
 
     runs = []
-    for number, (objective, epochs) in enumerate((("vae", plan["epochs"]), ("introvae", plan["introvae_epochs"])), 4):
+    for number, (objective, epochs) in enumerate(
+        (("vae", plan["epochs"]), ("introvae", plan["introvae_epochs"])), 4
+    ):
         run = folder / f"{objective}-{plan['latent_dim']}"
-        say(f"{number}/7 train {objective} with {plan['latent_dim']} latent dimensions, {epochs} epochs")
-        train(folder / "prepared", run, objective=objective, latent_dim=plan["latent_dim"], epochs=epochs, test=0.2)
+        say(
+            f"{number}/7 train {objective} with {plan['latent_dim']} latent dimensions, {epochs} epochs"
+        )
+        train(
+            folder / "prepared",
+            run,
+            objective=objective,
+            latent_dim=plan["latent_dim"],
+            epochs=epochs,
+            test=0.2,
+        )
         runs.append(run)
     for run in runs:
         say(f"6/7 encode, evaluate, classify and audit {run.name}")
@@ -266,7 +440,12 @@ def run_demo(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")] = Path("msvae-demo"),
-    size: Annotated[Size, typer.Option(help="tiny: a minute or three, to see that it runs; small: under ten minutes.")] = Size.small,
+    size: Annotated[
+        Size,
+        typer.Option(
+            help="tiny: a minute or three, to see that it runs; small: under ten minutes."
+        ),
+    ] = Size.small,
     workers: Workers = None,
 ):
     "All of it, small, on phantoms, ending in FOLDER/report.html."
@@ -274,7 +453,7 @@ def demo(
 
 # %% ../../nbs/show/05_cli.ipynb #0da90a89
 def main(
-    arguments: list | None = None, # default: those of the command line
+    arguments: list | None = None,  # default: those of the command line
 ) -> None:
     "Entry point of the `msvae` command: run, and turn errors into one line and a status."
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -285,12 +464,17 @@ def main(
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on from here", 130)
     except Exception as error:
-        from msvae_nbdev.core import MsvaeError # here, not above: it brings pandas, and `--help` shall not wait for that
+        from msvae_nbdev.core import (
+            MsvaeError,
+        )  # here, not above: it brings pandas, and `--help` shall not wait for that
+
         if debug:
             raise
         if isinstance(error, MsvaeError):
             _fail(str(error))
-        _fail(f"{type(error).__name__}: {error} (this is a bug or a full disk; --debug shows where)")
+        _fail(
+            f"{type(error).__name__}: {error} (this is a bug or a full disk; --debug shows where)"
+        )
 
 
 def _fail(text: str, status: int = 1) -> None:

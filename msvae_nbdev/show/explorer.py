@@ -22,23 +22,30 @@ import pandas as pd
 
 from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, atomic_path
 from ..figures import mosaic, plane_images
-from ..latent.classify import LatentSpace, difference_picture, directions, is_foreign, open_space
+from msvae_nbdev.latent.classify import (
+    LatentSpace,
+    difference_picture,
+    directions,
+    is_foreign,
+    open_space,
+)
 from ..space import AFFINE, SHAPE
 from ..model.volumes import read_volume
 
 # %% ../../nbs/show/00_explorer.ipynb #f6632796
 class NewScan(NamedTuple):
     "A scan that was not part of the cohort."
+
     path: str
-    volume: np.ndarray # (40, 48, 40), float32 in [0, 1]
-    prepared: bool # it came prepared
-    status: str # ok or suspect: the verdict on its preparation; as given, where it came prepared
+    volume: np.ndarray  # (40, 48, 40), float32 in [0, 1]
+    prepared: bool  # it came prepared
+    status: str  # ok or suspect: the verdict on its preparation; as given, where it came prepared
     reason: str
 
 
 def is_prepared(
-    path: str | Path, # a NIfTI file
-) -> bool: # whether it lies on the prepared grid
+    path: str | Path,  # a NIfTI file
+) -> bool:  # whether it lies on the prepared grid
     "Tell a prepared scan from a raw one by its grid. `MsvaeError` where the file is not an image."
     try:
         image = nib.load(path)
@@ -50,9 +57,11 @@ def is_prepared(
 
 
 def open_scan(
-    path: str | Path, # a FLAIR scan, prepared or raw
-    keep: str | Path | None = None, # folder for the derivatives of a raw scan; None: they are not kept
-    skull_strip: str = "template", # of raw scans: template, bet, deepbet, none
+    path: str | Path,  # a FLAIR scan, prepared or raw
+    keep: str
+    | Path
+    | None = None,  # folder for the derivatives of a raw scan; None: they are not kept
+    skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
 ) -> NewScan:
     "A new scan in the prepared space; a raw one is prepared first."
     if is_prepared(path):
@@ -60,40 +69,70 @@ def open_scan(
     from msvae_nbdev.preparation.prepare import SUFFIX, prepare_scan
 
     with contextlib.ExitStack() as stack:
-        folder = Path(keep) if keep is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = (
+            Path(keep)
+            if keep is not None
+            else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        )
         stem = folder / Path(path).name.removesuffix(".gz").removesuffix(".nii")
         record = prepare_scan(path, stem, method=skull_strip)
-        return NewScan(str(path), read_volume(f"{stem}{SUFFIX}.nii.gz"), False, record["status"], record["reason"])
+        return NewScan(
+            str(path),
+            read_volume(f"{stem}{SUFFIX}.nii.gz"),
+            False,
+            record["status"],
+            record["reason"],
+        )
 
 # %% ../../nbs/show/00_explorer.ipynb #c38693a8
-ZOOM = 5 # screen pixels per voxel
+ZOOM = 5  # screen pixels per voxel
 
 
 def _cross(picture: np.ndarray, at: tuple) -> None:
     "Mark the point at which the planes cut, in each of them."
     i, j, k = np.clip(np.round((np.linalg.inv(AFFINE) @ [*at, 1])[:3]), 0, np.array(SHAPE) - 1)
     blank = np.zeros(SHAPE)
-    panels = [(i, SHAPE[1] - 1 - j), (i, SHAPE[2] - 1 - k), (j, SHAPE[2] - 1 - k)] # axial, coronal, sagittal
+    panels = [
+        (i, SHAPE[1] - 1 - j),
+        (i, SHAPE[2] - 1 - k),
+        (j, SHAPE[2] - 1 - k),
+    ]  # axial, coronal, sagittal
     _, across, down = mosaic([plane_images(blank)])
-    for (x, y), centre_x, centre_y, image in zip(panels, across, [down[0]] * 3, plane_images(blank)):
-        left, top = round(centre_x - image.shape[1] / 2) * ZOOM, round(centre_y - image.shape[0] / 2) * ZOOM
+    for (x, y), centre_x, centre_y, image in zip(
+        panels, across, [down[0]] * 3, plane_images(blank)
+    ):
+        left, top = (
+            round(centre_x - image.shape[1] / 2) * ZOOM,
+            round(centre_y - image.shape[0] / 2) * ZOOM,
+        )
         column, row = int(left + (x + 0.5) * ZOOM), int(top + (y + 0.5) * ZOOM)
-        picture[top:top + image.shape[0] * ZOOM, column] = picture[top:top + image.shape[0] * ZOOM, column] // 2 + [0, 90, 120]
-        picture[row, left:left + image.shape[1] * ZOOM] = picture[row, left:left + image.shape[1] * ZOOM] // 2 + [0, 90, 120]
+        picture[top : top + image.shape[0] * ZOOM, column] = picture[
+            top : top + image.shape[0] * ZOOM, column
+        ] // 2 + [0, 90, 120]
+        picture[row, left : left + image.shape[1] * ZOOM] = picture[
+            row, left : left + image.shape[1] * ZOOM
+        ] // 2 + [0, 90, 120]
 
 
 def planes_png(
-    volume: np.ndarray, # (40, 48, 40)
-    at: tuple = (0, -18, 10), # where to cut, RAS millimetres
-    reference: np.ndarray | None = None, # (40, 48, 40); given, the difference from it stands below
-    reach: float = 0.2, # difference in full colour
-) -> bytes: # PNG
+    volume: np.ndarray,  # (40, 48, 40)
+    at: tuple = (0, -18, 10),  # where to cut, RAS millimetres
+    reference: np.ndarray | None = None,  # (40, 48, 40); given, the difference from it stands below
+    reach: float = 0.2,  # difference in full colour
+) -> bytes:  # PNG
     "Axial, coronal and sagittal plane with a cross at the point, side by side."
     from PIL import Image
 
     rows = [mosaic([plane_images(volume, at=at)])[0]]
     rows += [difference_picture(volume, reference, reach, at)] if reference is not None else []
-    large = [np.array(Image.fromarray(row).resize((row.shape[1] * ZOOM, row.shape[0] * ZOOM), Image.Resampling.BICUBIC)) for row in rows]
+    large = [
+        np.array(
+            Image.fromarray(row).resize(
+                (row.shape[1] * ZOOM, row.shape[0] * ZOOM), Image.Resampling.BICUBIC
+            )
+        )
+        for row in rows
+    ]
     for picture in large:
         _cross(picture, at)
     buffer = io.BytesIO()
@@ -101,8 +140,10 @@ def planes_png(
     return buffer.getvalue()
 
 # %% ../../nbs/show/00_explorer.ipynb #93c92feb
-NO_WIDGETS = ("The explorer is a live program: it needs Jupyter with a running kernel and ipywidgets. Open this notebook in JupyterLab and run the cell. If you see this text there, "
-              "install ipywidgets into the environment that Jupyter itself runs in (pip install ipywidgets) and reload the page. Without a kernel, see the figures of msvae classify.")
+NO_WIDGETS = (
+    "The explorer is a live program: it needs Jupyter with a running kernel and ipywidgets. Open this notebook in JupyterLab and run the cell. If you see this text there, "
+    "install ipywidgets into the environment that Jupyter itself runs in (pip install ipywidgets) and reload the page. Without a kernel, see the figures of msvae classify."
+)
 
 
 def _widgets():
@@ -110,13 +151,15 @@ def _widgets():
     try:
         import ipywidgets
     except ImportError as error:
-        raise MsvaeError("the explorer needs ipywidgets: pip install ipywidgets, and restart Jupyter") from error
+        raise MsvaeError(
+            "the explorer needs ipywidgets: pip install ipywidgets, and restart Jupyter"
+        ) from error
     return ipywidgets
 
 
 def find_runs(
-    runs, # a run folder, a folder that holds some, a list of either, or `LatentSpace` objects
-) -> dict: # name: path or LatentSpace
+    runs,  # a run folder, a folder that holds some, a list of either, or `LatentSpace` objects
+) -> dict:  # name: path or LatentSpace
     "Runs to choose from."
     runs = [runs] if isinstance(runs, (str, Path, LatentSpace)) else list(runs)
     found = {}
@@ -124,9 +167,15 @@ def find_runs(
         if isinstance(run, LatentSpace):
             found[run.name] = run
             continue
-        inside = [Path(run)] if (Path(run) / "latents.parquet").exists() else sorted(path.parent for path in Path(run).glob("*/latents.parquet"))
+        inside = (
+            [Path(run)]
+            if (Path(run) / "latents.parquet").exists()
+            else sorted(path.parent for path in Path(run).glob("*/latents.parquet"))
+        )
         if not inside:
-            raise MsvaeError(f"{run} is not a run folder with latents, nor does it hold one: msvae train and msvae encode make one")
+            raise MsvaeError(
+                f"{run} is not a run folder with latents, nor does it hold one: msvae train and msvae encode make one"
+            )
         found |= {path.resolve().name: path for path in inside}
     return found
 
@@ -136,9 +185,9 @@ class LatentExplorer:
 
     def __init__(
         self,
-        runs, # a run folder, a folder of runs, a list of them, or `LatentSpace` objects
-        dimensions: int = 6, # sliders for latent dimensions, besides those of the discriminant axes
-        keep: str | Path | None = None, # where derivatives of raw scans go; None: not kept
+        runs,  # a run folder, a folder of runs, a list of them, or `LatentSpace` objects
+        dimensions: int = 6,  # sliders for latent dimensions, besides those of the discriminant axes
+        keep: str | Path | None = None,  # where derivatives of raw scans go; None: not kept
     ):
         self.runs, self.dimensions, self.keep = find_runs(runs), dimensions, keep
         self.widgets, self._busy, self.milliseconds = _widgets(), False, []
@@ -147,23 +196,27 @@ class LatentExplorer:
 
     def open_run(
         self,
-        name: str, # one of `runs`
+        name: str,  # one of `runs`
     ) -> None:
         "Change to another run."
         found = self.runs[name]
         space = found if isinstance(found, LatentSpace) else open_space(found)
         if space.decode is None:
-            raise MsvaeError(f"{name} has no decoder.keras, so nothing can be drawn: choose a run that was trained to its end")
+            raise MsvaeError(
+                f"{name} has no decoder.keras, so nothing can be drawn: choose a run that was trained to its end"
+            )
         self.space = self.runs[name] = space
         self.directions = directions(space, self.dimensions)
-        self.scans = {_scan_label(row): number for number, row in enumerate(space.table.to_dict("records"))}
+        self.scans = {
+            _scan_label(row): number for number, row in enumerate(space.table.to_dict("records"))
+        }
         self.new = {}
         self._fill()
         self.start_from("zero")
 
     def start_from(
         self,
-        name: str, # zero, a class as in `centroids`, a label as in `scans`, or the path of a scan that was opened
+        name: str,  # zero, a class as in `centroids`, a label as in `scans`, or the path of a scan that was opened
     ) -> None:
         "Put the code where one wants to begin."
         scan = None
@@ -173,24 +226,33 @@ class LatentExplorer:
             code = self.space.centroids[name]
         elif name in self.scans:
             code = self.space.z[self.scans[name]]
-            scan = None if self.space.volumes is None else np.asarray(self.space.volumes[self.scans[name]])[..., 0]
+            scan = (
+                None
+                if self.space.volumes is None
+                else np.asarray(self.space.volumes[self.scans[name]])[..., 0]
+            )
         elif name in self.new:
             code, scan = self.new[name]
         else:
-            raise MsvaeError(f"{name} is no place to start from: choose zero, a class, a scan of the cohort, or open a file")
+            raise MsvaeError(
+                f"{name} is no place to start from: choose zero, a class, a scan of the cohort, or open a file"
+            )
         self.start, self.code, self.scan = np.array(code, float), np.array(code, float), scan
         self.reference = self._decode(self.start)
         self.draw()
 
     def open_scan(
         self,
-        path: str, # of a FLAIR scan, raw or prepared
+        path: str,  # of a FLAIR scan, raw or prepared
     ) -> NewScan:
         "Prepare a scan if it is raw, encode it, and start from it."
         if self.space.encode is None:
             raise MsvaeError(f"{self.space.name} has no encoder.keras: new scans cannot be encoded")
         found = open_scan(path, self.keep)
-        self.new[str(path)] = (np.asarray(self.space.encode(found.volume[None, ..., None]))[0].astype(float), found.volume)
+        self.new[str(path)] = (
+            np.asarray(self.space.encode(found.volume[None, ..., None]))[0].astype(float),
+            found.volume,
+        )
         self.start_from(str(path))
         return found
 
@@ -201,24 +263,24 @@ class LatentExplorer:
 
     def move(
         self,
-        number: int, # of the direction
-        value: float, # its new coordinate
+        number: int,  # of the direction
+        value: float,  # its new coordinate
     ) -> None:
         "Go along a direction, and leave everything else as it is."
         way = self.directions[number]
         self.code = self.code + (value - way.coordinate(self.code)) * way.step
         self.draw()
 
-    def _decode(self, code) -> np.ndarray: # (40, 48, 40)
+    def _decode(self, code) -> np.ndarray:  # (40, 48, 40)
         return np.asarray(self.space.decode(np.asarray(code, np.float32)[None])).reshape(SHAPE)
 
     @property
-    def at(self) -> tuple: # RAS millimetres
+    def at(self) -> tuple:  # RAS millimetres
         "Where the planes cut."
         return tuple(slider.value for slider in self.cuts)
 
     @property
-    def picture(self) -> bytes: # PNG
+    def picture(self) -> bytes:  # PNG
         "What is shown."
         return self.image.value
 
@@ -226,55 +288,136 @@ class LatentExplorer:
 def _scan_label(row: dict) -> str:
     "A scan in a list."
     session = row.get("session_id")
-    parts = [str(row["participant_id"]), *([str(session)] if isinstance(session, str) else []), DIAGNOSIS_LABELS.get(row.get("diagnosis"), "no diagnosis"), str(row.get("split", ""))]
+    parts = [
+        str(row["participant_id"]),
+        *([str(session)] if isinstance(session, str) else []),
+        DIAGNOSIS_LABELS.get(row.get("diagnosis"), "no diagnosis"),
+        str(row.get("split", "")),
+    ]
     return ", ".join(part for part in parts if part)
 
 
-def _bars(classes: np.ndarray, proba: np.ndarray, unusual: float, peers: int) -> str: # HTML
+def _bars(classes: np.ndarray, proba: np.ndarray, unusual: float, peers: int) -> str:  # HTML
     "Class probabilities as bars, and how unusual the code is."
     order = [label for label in DIAGNOSES if label in set(classes)]
     value = dict(zip(classes, proba))
-    rows = "".join(f"<tr><td style='padding-right:8px'>{DIAGNOSIS_LABELS[label]}</td><td style='width:170px'><div style='background:{DIAGNOSIS_COLORS[label]};height:13px;width:{max(0.5, 100 * value[label]):.1f}%'></div></td>"
-                   f"<td style='padding-left:8px;text-align:right'>{value[label]:.0%}</td></tr>" for label in order)
+    rows = "".join(
+        f"<tr><td style='padding-right:8px'>{DIAGNOSIS_LABELS[label]}</td><td style='width:170px'><div style='background:{DIAGNOSIS_COLORS[label]};height:13px;width:{max(0.5, 100 * value[label]):.1f}%'></div></td>"
+        f"<td style='padding-left:8px;text-align:right'>{value[label]:.0%}</td></tr>"
+        for label in order
+    )
     warn = is_foreign(unusual, peers)
     said = f"{'Hardly anything' if warn else 'Of ' + str(peers) + ' scans the model was not trained on,'} {'the model has seen lies as far out' if warn else f'{unusual:.0%} lie at least as far out'}"
-    note = f"<b style='color:#b2182b'>{said} ({unusual:.1%} of {peers}): these probabilities mean little here.</b>" if warn else said + "."
+    note = (
+        f"<b style='color:#b2182b'>{said} ({unusual:.1%} of {peers}): these probabilities mean little here.</b>"
+        if warn
+        else said + "."
+    )
     return f"<table style='line-height:1.5'>{rows}</table><div style='max-width:290px;line-height:1.35'>{note}<br><span style='color:#666'>Research software, not for diagnosis.</span></div>"
 
 # %% ../../nbs/show/00_explorer.ipynb #2720fd32
 def _build(self):
     "Make the widgets and connect them."
     w = self.widgets
-    self.run, self.begin, self.scan_list = w.Dropdown(options=list(self.runs), description="run"), w.Dropdown(description="start"), w.Combobox(placeholder="type to search", description="scan", ensure_option=True)
-    self.path, self.open_button = w.Text(placeholder="path, raw or prepared", description="new scan", layout=w.Layout(width="270px")), w.Button(description="Open", layout=w.Layout(width="64px"))
+    self.run, self.begin, self.scan_list = (
+        w.Dropdown(options=list(self.runs), description="run"),
+        w.Dropdown(description="start"),
+        w.Combobox(placeholder="type to search", description="scan", ensure_option=True),
+    )
+    self.path, self.open_button = (
+        w.Text(
+            placeholder="path, raw or prepared",
+            description="new scan",
+            layout=w.Layout(width="270px"),
+        ),
+        w.Button(description="Open", layout=w.Layout(width="64px")),
+    )
     low, high = AFFINE[:3, 3], AFFINE[:3, :3] @ (np.array(SHAPE) - 1) + AFFINE[:3, 3]
-    self.cuts = [w.FloatSlider(value=value, min=a, max=b, step=4, description=name, continuous_update=True, readout_format=".0f")
-                 for name, value, a, b in zip(("x, mm", "y, mm", "z, mm"), (0, -18, 10), low, high)]
-    self.difference, self.show_scan = w.Checkbox(description="difference from the start", indent=False), w.Checkbox(description="the scan itself, not its code", indent=False)
-    self.image, self.bars, self.status = w.Image(format="png", layout=w.Layout(width="540px", max_width="100%")), w.HTML(), w.HTML()
-    self.file, self.save_png, self.save_nii = w.Text(value="latent.png", description="save as", layout=w.Layout(width="250px")), w.Button(description="Save picture"), w.Button(description="Save NIfTI")
+    self.cuts = [
+        w.FloatSlider(
+            value=value,
+            min=a,
+            max=b,
+            step=4,
+            description=name,
+            continuous_update=True,
+            readout_format=".0f",
+        )
+        for name, value, a, b in zip(("x, mm", "y, mm", "z, mm"), (0, -18, 10), low, high)
+    ]
+    self.difference, self.show_scan = (
+        w.Checkbox(description="difference from the start", indent=False),
+        w.Checkbox(description="the scan itself, not its code", indent=False),
+    )
+    self.image, self.bars, self.status = (
+        w.Image(format="png", layout=w.Layout(width="540px", max_width="100%")),
+        w.HTML(),
+        w.HTML(),
+    )
+    self.file, self.save_png, self.save_nii = (
+        w.Text(value="latent.png", description="save as", layout=w.Layout(width="250px")),
+        w.Button(description="Save picture"),
+        w.Button(description="Save NIfTI"),
+    )
     self.slider_box = w.VBox()
     self.run.observe(self._safely(lambda change: self.open_run(change["new"])), "value")
     self.begin.observe(self._safely(lambda change: self.start_from(change["new"])), "value")
-    self.scan_list.observe(self._safely(lambda change: self.start_from(change["new"]) if change["new"] in self.scans else None), "value")
+    self.scan_list.observe(
+        self._safely(
+            lambda change: self.start_from(change["new"]) if change["new"] in self.scans else None
+        ),
+        "value",
+    )
     self.open_button.on_click(self._safely(lambda _: self._open_typed()))
     for widget in (*self.cuts, self.difference, self.show_scan):
         widget.observe(self._safely(lambda _: self.draw()), "value")
-    self.save_png.on_click(self._safely(lambda _: self._saved(self.save_picture(Path(self.file.value).with_suffix(".png")))))
-    self.save_nii.on_click(self._safely(lambda _: self._saved(self.save_nifti(re_suffix(self.file.value)))))
-    left = w.VBox([self.run, self.begin, self.scan_list, w.HBox([self.path, self.open_button]), self.slider_box, self.bars], layout=w.Layout(width="350px"))
-    right = w.VBox([self.image, w.HTML("<small>axial, coronal, sagittal; left is the patient's left. Below, if asked for: red brighter than at the start, blue darker.</small>"),
-                    *self.cuts, w.HBox([self.difference, self.show_scan]), w.HBox([self.file, self.save_png, self.save_nii]), self.status])
+    self.save_png.on_click(
+        self._safely(
+            lambda _: self._saved(self.save_picture(Path(self.file.value).with_suffix(".png")))
+        )
+    )
+    self.save_nii.on_click(
+        self._safely(lambda _: self._saved(self.save_nifti(re_suffix(self.file.value))))
+    )
+    left = w.VBox(
+        [
+            self.run,
+            self.begin,
+            self.scan_list,
+            w.HBox([self.path, self.open_button]),
+            self.slider_box,
+            self.bars,
+        ],
+        layout=w.Layout(width="350px"),
+    )
+    right = w.VBox(
+        [
+            self.image,
+            w.HTML(
+                "<small>axial, coronal, sagittal; left is the patient's left. Below, if asked for: red brighter than at the start, blue darker.</small>"
+            ),
+            *self.cuts,
+            w.HBox([self.difference, self.show_scan]),
+            w.HBox([self.file, self.save_png, self.save_nii]),
+            self.status,
+        ]
+    )
     self.app = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap"))
 
 
-def re_suffix(name: str) -> Path: # ending in .nii.gz
+def re_suffix(name: str) -> Path:  # ending in .nii.gz
     "A file name as that of a NIfTI."
-    return Path(f"{Path(name).with_suffix('') if Path(name).suffix in ('.png', '.gz', '.nii') else name}".removesuffix(".nii") + ".nii.gz")
+    return Path(
+        f"{Path(name).with_suffix('') if Path(name).suffix in ('.png', '.gz', '.nii') else name}".removesuffix(
+            ".nii"
+        )
+        + ".nii.gz"
+    )
 
 
 def _safely(self, action):
     "A callback that shows an error in place of raising it, and does nothing while the app itself sets values."
+
     def call(change):
         if self._busy:
             return
@@ -283,17 +426,26 @@ def _safely(self, action):
             action(change)
         except MsvaeError as error:
             self.status.value = f"<span style='color:#b2182b'>{escape(str(error))}</span>"
+
     return call
 
 
 LatentExplorer._build, LatentExplorer._safely = _build, _safely
 
 # %% ../../nbs/show/00_explorer.ipynb #bd9efd1a
-def _slider_range(low: float, high: float) -> dict: # min, max, step
+def _slider_range(low: float, high: float) -> dict:  # min, max, step
     "About a hundred steps of a round size, so that zero is one of them."
     rough = max(high - low, 1e-6) / 100
-    step = next(size * 10 ** np.floor(np.log10(rough)) for size in (1, 2, 5, 10) if size * 10 ** np.floor(np.log10(rough)) >= 0.999 * rough)
-    return {"min": float(np.floor(low / step) * step), "max": float(np.ceil(high / step) * step), "step": float(step)}
+    step = next(
+        size * 10 ** np.floor(np.log10(rough))
+        for size in (1, 2, 5, 10)
+        if size * 10 ** np.floor(np.log10(rough)) >= 0.999 * rough
+    )
+    return {
+        "min": float(np.floor(low / step) * step),
+        "max": float(np.ceil(high / step) * step),
+        "step": float(step),
+    }
 
 
 @contextlib.contextmanager
@@ -315,9 +467,20 @@ def _fill(self):
         self.begin.options = [("zero, as in figures 12 and 13", "zero"), *classes]
         self.begin.value = "zero"
         self.scan_list.options, self.scan_list.value = tuple(self.scans), ""
-        self.sliders = [w.FloatSlider(value=0, **_slider_range(way.low, way.high), description=way.name, readout_format=".2f", continuous_update=True) for way in self.directions]
+        self.sliders = [
+            w.FloatSlider(
+                value=0,
+                **_slider_range(way.low, way.high),
+                description=way.name,
+                readout_format=".2f",
+                continuous_update=True,
+            )
+            for way in self.directions
+        ]
         for number, slider in enumerate(self.sliders):
-            slider.observe(self._safely(lambda change, number=number: self._moved(number, change)), "value")
+            slider.observe(
+                self._safely(lambda change, number=number: self._moved(number, change)), "value"
+            )
         self.slider_box.children = self.sliders
 
 
@@ -326,14 +489,30 @@ def draw(self) -> None:
     began = time.perf_counter()
     with self._quiet():
         for slider, way in zip(self.sliders, self.directions):
-            value = slider.min + round((np.clip(way.coordinate(self.code), slider.min, slider.max) - slider.min) / slider.step) * slider.step
+            value = (
+                slider.min
+                + round(
+                    (np.clip(way.coordinate(self.code), slider.min, slider.max) - slider.min)
+                    / slider.step
+                )
+                * slider.step
+            )
             if abs(value - slider.value) > slider.step / 1000:
                 slider.value = float(value)
         self.show_scan.disabled = self.scan is None
-        self.volume = self.scan if self.show_scan.value and self.scan is not None else self._decode(self.code)
-        self.image.value = planes_png(self.volume, self.at, self.reference if self.difference.value else None)
-        proba, unusual = self.space.predict_proba(self.code[None])[0], float(self.space.unusual(self.code)[0])
-        self.bars.value = _bars(self.space.lda.classes_, proba, unusual, int(self.space.peers.sum()))
+        self.volume = (
+            self.scan if self.show_scan.value and self.scan is not None else self._decode(self.code)
+        )
+        self.image.value = planes_png(
+            self.volume, self.at, self.reference if self.difference.value else None
+        )
+        proba, unusual = (
+            self.space.predict_proba(self.code[None])[0],
+            float(self.space.unusual(self.code)[0]),
+        )
+        self.bars.value = _bars(
+            self.space.lda.classes_, proba, unusual, int(self.space.peers.sum())
+        )
     self.milliseconds.append(1000 * (time.perf_counter() - began))
 
 
@@ -342,7 +521,7 @@ LatentExplorer._quiet, LatentExplorer._fill, LatentExplorer.draw = _quiet, _fill
 # %% ../../nbs/show/00_explorer.ipynb #801484f9
 def save_picture(
     self,
-    path: str | Path, # .png
+    path: str | Path,  # .png
 ) -> Path:
     "Write the picture that is shown."
     with atomic_path(path) as temporary:
@@ -352,7 +531,7 @@ def save_picture(
 
 def save_nifti(
     self,
-    path: str | Path, # .nii.gz
+    path: str | Path,  # .nii.gz
 ) -> Path:
     "Write the volume that is shown, in MNI space."
     image = nib.Nifti1Image(np.asarray(self.volume, np.float32), AFFINE)
@@ -375,7 +554,11 @@ def _open_typed(self):
         raise MsvaeError("type the path of a scan first")
     self.status.value = "preparing and encoding; a raw scan takes some seconds ..."
     found = self.open_scan(path)
-    said = "was prepared already" if found.prepared else f"was prepared here: {found.status}" + (f", {found.reason}" if found.reason else "")
+    said = (
+        "was prepared already"
+        if found.prepared
+        else f"was prepared here: {found.status}" + (f", {found.reason}" if found.reason else "")
+    )
     self.status.value = f"{escape(path)} {escape(said)}"
 
 
@@ -384,8 +567,16 @@ def _repr_mimebundle_(self, **kwargs):
     bundle = self.app._repr_mimebundle_(**kwargs) or {}
     bundle = bundle[0] if isinstance(bundle, tuple) else bundle
     snapshot = b64encode(self.picture).decode()
-    return {**bundle, "text/plain": NO_WIDGETS, "text/html": f"<div><img alt='three planes of a decoded brain' src='data:image/png;base64,{snapshot}'><p><em>{escape(NO_WIDGETS)}</em></p></div>"}
+    return {
+        **bundle,
+        "text/plain": NO_WIDGETS,
+        "text/html": f"<div><img alt='three planes of a decoded brain' src='data:image/png;base64,{snapshot}'><p><em>{escape(NO_WIDGETS)}</em></p></div>",
+    }
 
 
-LatentExplorer.save_picture, LatentExplorer.save_nifti, LatentExplorer._saved = save_picture, save_nifti, _saved
+LatentExplorer.save_picture, LatentExplorer.save_nifti, LatentExplorer._saved = (
+    save_picture,
+    save_nifti,
+    _saved,
+)
 LatentExplorer._open_typed, LatentExplorer._repr_mimebundle_ = _open_typed, _repr_mimebundle_

@@ -15,30 +15,52 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, atomic_path, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    DIAGNOSIS_COLORS,
+    DIAGNOSIS_LABELS,
+    MsvaeError,
+    atomic_path,
+    track,
+    write_json,
+    write_tsv,
+)
 from ..figures import mosaic, plane_images
-from ..latent.classify import LatentSpace, difference_picture, discriminant_figure, is_foreign, open_space, picture_uri, rank_unusual, reliability_figure
+from msvae_nbdev.latent.classify import (
+    LatentSpace,
+    difference_picture,
+    discriminant_figure,
+    is_foreign,
+    open_space,
+    picture_uri,
+    rank_unusual,
+    reliability_figure,
+)
 from .report import CSS, DRAW, add_scans, _is_simulated, html_figure, html_table
 from .explorer import open_scan
 
 # %% ../../nbs/show/04_predict.ipynb #d7a3ed18
 def reconstruction_error(
-    space: LatentSpace, # with networks
-    volumes, # (n, 40, 48, 40, 1)
+    space: LatentSpace,  # with networks
+    volumes,  # (n, 40, 48, 40, 1)
     batch: int = 32,
-) -> np.ndarray: # (n,) mean squared error per voxel
+) -> np.ndarray:  # (n,) mean squared error per voxel
     "How far each scan is from what the decoder makes of its code."
     errors = []
     for start in range(0, len(volumes), batch):
         part = np.asarray(volumes[np.arange(start, min(start + batch, len(volumes)))])
-        errors.append(((part - np.asarray(space.decode(space.encode(part)))) ** 2).mean((1, 2, 3, 4)))
+        errors.append(
+            ((part - np.asarray(space.decode(space.encode(part)))) ** 2).mean((1, 2, 3, 4))
+        )
     return np.concatenate(errors) if errors else np.zeros(0)
 
 
 def peer_errors(
     space: LatentSpace,
-    run: str | Path, # run folder; the errors are kept in its reconstruction.tsv
-) -> np.ndarray | None: # (m,) of the scans that were not trained on; None where the prepared scans are gone
+    run: str | Path,  # run folder; the errors are kept in its reconstruction.tsv
+) -> (
+    np.ndarray | None
+):  # (m,) of the scans that were not trained on; None where the prepared scans are gone
     "Reconstruction errors of the validation and test scans."
     path, rows = Path(run) / "reconstruction.tsv", np.flatnonzero(space.peers)
     if path.exists() and path.stat().st_mtime >= (Path(run) / "latents.parquet").stat().st_mtime:
@@ -47,7 +69,12 @@ def peer_errors(
             return kept.mse.to_numpy()
     if space.volumes is None:
         return None
-    errors = reconstruction_error(space, [np.asarray(space.volumes[row]) for row in rows] if not len(rows) else _Picked(space.volumes, rows))
+    errors = reconstruction_error(
+        space,
+        [np.asarray(space.volumes[row]) for row in rows]
+        if not len(rows)
+        else _Picked(space.volumes, rows),
+    )
     write_tsv(space.table.loc[rows, ["participant_id", "split"]].assign(mse=errors), path)
     return errors
 
@@ -66,12 +93,14 @@ class _Picked:
 
 # %% ../../nbs/show/04_predict.ipynb #90691293
 def predict_scan(
-    space: LatentSpace, # with networks
-    path: str | Path, # FLAIR scan, raw or prepared
-    errors: np.ndarray | None = None, # (m,) from `peer_errors`
-    keep: str | Path | None = None, # folder for the derivatives of a raw scan
-    skull_strip: str = "template", # of raw scans
-) -> tuple: # (row of the result, volume, reconstruction, code); the last three are None where it failed
+    space: LatentSpace,  # with networks
+    path: str | Path,  # FLAIR scan, raw or prepared
+    errors: np.ndarray | None = None,  # (m,) from `peer_errors`
+    keep: str | Path | None = None,  # folder for the derivatives of a raw scan
+    skull_strip: str = "template",  # of raw scans
+) -> (
+    tuple
+):  # (row of the result, volume, reconstruction, code); the last three are None where it failed
     "Prepare, encode and place one scan."
     row = {"scan": str(path), "phantom": _is_phantom(path)}
     try:
@@ -82,12 +111,26 @@ def predict_scan(
     code = np.asarray(space.encode(batch)).astype(float)
     rebuilt, proba = np.asarray(space.decode(code))[0, ..., 0], space.predict_proba(code)[0]
     mse = float(((scan.volume - rebuilt) ** 2).mean())
-    row |= {"status": scan.status, "reason": scan.reason, "came": "prepared" if scan.prepared else "raw", "predicted": str(space.lda.classes_[proba.argmax()])}
+    row |= {
+        "status": scan.status,
+        "reason": scan.reason,
+        "came": "prepared" if scan.prepared else "raw",
+        "predicted": str(space.lda.classes_[proba.argmax()]),
+    }
     row |= {f"p_{label}": float(value) for label, value in zip(space.lda.classes_, proba)}
-    row |= {"distance": float(space.distance(code)[0]), "distance_rank": float(space.unusual(code, sides=2)[0]), "mse": mse, "mse_rank": None if errors is None else float(rank_unusual([mse], errors)[0])}
-    row["side"] = "far out" if row["distance"] > np.median(space.peer_distances) else "near the centre"
+    row |= {
+        "distance": float(space.distance(code)[0]),
+        "distance_rank": float(space.unusual(code, sides=2)[0]),
+        "mse": mse,
+        "mse_rank": None if errors is None else float(rank_unusual([mse], errors)[0]),
+    }
+    row["side"] = (
+        "far out" if row["distance"] > np.median(space.peer_distances) else "near the centre"
+    )
     peers = int(space.peers.sum())
-    row["foreign"] = is_foreign(row["distance_rank"], peers, sides=2) or (row["mse_rank"] is not None and is_foreign(row["mse_rank"], peers))
+    row["foreign"] = is_foreign(row["distance_rank"], peers, sides=2) or (
+        row["mse_rank"] is not None and is_foreign(row["mse_rank"], peers)
+    )
     return row, scan.volume, rebuilt, code[0]
 
 
@@ -99,11 +142,23 @@ def _is_phantom(path: str | Path) -> bool:
     return any(_is_simulated(candidate) for candidate in (sidecar, *folders) if candidate.exists())
 
 # %% ../../nbs/show/04_predict.ipynb #28c54238
-def _picture(volume: np.ndarray, rebuilt: np.ndarray) -> str: # HTML
+def _picture(volume: np.ndarray, rebuilt: np.ndarray) -> str:  # HTML
     "The scan, its reconstruction, and the difference."
-    rows = [(text, picture_uri(picture, 90)) for text, picture in (("As prepared", mosaic([plane_images(volume)])[0]), ("As the model sees it", mosaic([plane_images(rebuilt)])[0]),
-                                                                  ("Difference: red where the scan is brighter, full colour at 0.2", difference_picture(volume, rebuilt)))]
-    return "".join(f"<figure class='planes'><img alt='{escape(text)}' src='{uri}'><figcaption>{escape(text)}</figcaption></figure>" for text, uri in rows)
+    rows = [
+        (text, picture_uri(picture, 90))
+        for text, picture in (
+            ("As prepared", mosaic([plane_images(volume)])[0]),
+            ("As the model sees it", mosaic([plane_images(rebuilt)])[0]),
+            (
+                "Difference: red where the scan is brighter, full colour at 0.2",
+                difference_picture(volume, rebuilt),
+            ),
+        )
+    ]
+    return "".join(
+        f"<figure class='planes'><img alt='{escape(text)}' src='{uri}'><figcaption>{escape(text)}</figcaption></figure>"
+        for text, uri in rows
+    )
 
 
 def _verdict(row: dict, peers: int) -> str:
@@ -113,77 +168,133 @@ def _verdict(row: dict, peers: int) -> str:
     said = []
     if row["status"] == "suspect":
         said.append(f"Its preparation is suspect ({row['reason']}): look at the picture first.")
-    ranks = [f"{row['distance_rank']:.1%} lie at a distance from the centre that is as unusual (this one {row['side']})"] + ([] if row["mse_rank"] is None else [f"{row['mse_rank']:.1%} are drawn as badly"])
+    ranks = [
+        f"{row['distance_rank']:.1%} lie at a distance from the centre that is as unusual (this one {row['side']})"
+    ] + ([] if row["mse_rank"] is None else [f"{row['mse_rank']:.1%} are drawn as badly"])
     said.append(f"Of {peers} scans that the model was not trained on, {' and '.join(ranks)}.")
-    said.append("It is unlike what the model knows: the class probabilities mean nothing." if row["foreign"] else f"It resembles {DIAGNOSIS_LABELS[row['predicted']]} most.")
+    said.append(
+        "It is unlike what the model knows: the class probabilities mean nothing."
+        if row["foreign"]
+        else f"It resembles {DIAGNOSIS_LABELS[row['predicted']]} most."
+    )
     return " ".join(said)
 
 
-def _bars(row: dict) -> str: # HTML
+def _bars(row: dict) -> str:  # HTML
     "Class probabilities as bars; grey for a scan that is foreign."
-    cells = "".join(f"<tr><th scope='row'>{DIAGNOSIS_LABELS[label]}</th><td class='bar'><div style='width:{100 * row[f'p_{label}']:.1f}%;background:{'#bbb' if row['foreign'] else DIAGNOSIS_COLORS[label]}'></div></td>"
-                    f"<td>{row[f'p_{label}']:.0%}</td></tr>" for label in DIAGNOSES if f"p_{label}" in row)
+    cells = "".join(
+        f"<tr><th scope='row'>{DIAGNOSIS_LABELS[label]}</th><td class='bar'><div style='width:{100 * row[f'p_{label}']:.1f}%;background:{'#bbb' if row['foreign'] else DIAGNOSIS_COLORS[label]}'></div></td>"
+        f"<td>{row[f'p_{label}']:.0%}</td></tr>"
+        for label in DIAGNOSES
+        if f"p_{label}" in row
+    )
     return f"<table class='bars'><tbody>{cells}</tbody></table>"
 
 # %% ../../nbs/show/04_predict.ipynb #2449a7e1
 MORE_CSS = """.scan { display: grid; grid-template-columns: minmax(0, 2fr) minmax(260px, 1fr); gap: 0 28px; } .planes { margin: .3rem 0; } .planes img { width: 100%; max-width: 640px; }
 .planes figcaption { margin: .1rem 0 .5rem; } .bars td.bar { width: 60%; min-width: 120px; } .bars .bar div { height: 14px; min-width: 1px; } @media (max-width: 700px) { .scan { grid-template-columns: 1fr; } }"""
-NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis. No decision about a person may rest on this page."
+NOT_FOR_DIAGNOSIS = (
+    "Research software, not for diagnosis. No decision about a person may rest on this page."
+)
 
 
 def _table(rows: list) -> str:
     "All scans at a glance."
     names = [label for label in DIAGNOSES if any(f"p_{label}" in row for row in rows)]
     share = lambda value: None if value is None else f"{value:.1%}"
-    body = [[Path(row["scan"]).name, row.get("came"), row["status"], *[None if f"p_{label}" not in row else f"{row[f'p_{label}']:.0%}" for label in names], share(row.get("distance_rank")), share(row.get("mse_rank")),
-             {True: "yes", False: "no"}.get(row.get("foreign"))] for row in rows]
+    body = [
+        [
+            Path(row["scan"]).name,
+            row.get("came"),
+            row["status"],
+            *[None if f"p_{label}" not in row else f"{row[f'p_{label}']:.0%}" for label in names],
+            share(row.get("distance_rank")),
+            share(row.get("mse_rank")),
+            {True: "yes", False: "no"}.get(row.get("foreign")),
+        ]
+        for row in rows
+    ]
     note = "The ranks are the share of scans at least as unusual; a small one is a warning. Foreign: one of the two is below 5 %, or, where the peers are too few for that, none of them is as unusual."
-    return html_table(["Scan", "Came", "Preparation", *[DIAGNOSIS_LABELS[label] for label in names], "At so unusual a distance", "Drawn as badly", "Foreign"], body, note)
+    return html_table(
+        [
+            "Scan",
+            "Came",
+            "Preparation",
+            *[DIAGNOSIS_LABELS[label] for label in names],
+            "At so unusual a distance",
+            "Drawn as badly",
+            "Foreign",
+        ],
+        body,
+        note,
+    )
 
 
 def _basis(space: LatentSpace, placed: list) -> str:
     "Where the scans lie, and what the probabilities were worth."
     calibration, page = space.calibration, ""
     if placed:
-        scans = pd.DataFrame([code for _, code in placed], columns=[f"z_{i}" for i in range(space.z.shape[1])]).assign(participant_id=[Path(row["scan"]).name.split("_")[0] for row, _ in placed])
+        scans = pd.DataFrame(
+            [code for _, code in placed], columns=[f"z_{i}" for i in range(space.z.shape[1])]
+        ).assign(participant_id=[Path(row["scan"]).name.split("_")[0] for row, _ in placed])
         figure = add_scans(discriminant_figure(space.lda, space.table, most=400), space.lda, scans)
-        page += html_figure(figure, "Among the discriminant axes", "Crosses are the new scans, among training scans (dots) and test scans (diamonds) of the run.")
-    caption = (f"Of the {calibration['n_test_patients']} test patients of the run. ECE: mean distance between probability and frequency; a calibrated model would show {calibration['tempered']['ece_if_calibrated']:.3f} with so few patients. "
-               f"{calibration['reason'].capitalize()}.")
-    return page + html_figure(reliability_figure(calibration), "What the probabilities were worth", caption)
+        page += html_figure(
+            figure,
+            "Among the discriminant axes",
+            "Crosses are the new scans, among training scans (dots) and test scans (diamonds) of the run.",
+        )
+    caption = (
+        f"Of the {calibration['n_test_patients']} test patients of the run. ECE: mean distance between probability and frequency; a calibrated model would show {calibration['tempered']['ece_if_calibrated']:.3f} with so few patients. "
+        f"{calibration['reason'].capitalize()}."
+    )
+    return page + html_figure(
+        reliability_figure(calibration), "What the probabilities were worth", caption
+    )
 
 
 def prediction_page(
     space: LatentSpace,
-    results: list, # (row, volume, reconstruction, code) of each scan, from `predict_scan`
-) -> str: # HTML, self-contained
+    results: list,  # (row, volume, reconstruction, code) of each scan, from `predict_scan`
+) -> str:  # HTML, self-contained
     "The result of one call."
     from plotly.offline import get_plotlyjs
 
     rows, peers = [result[0] for result in results], int(space.peers.sum())
     people = any(not row["phantom"] for row in rows)
-    about = ("These scans are not known to be phantoms: treat them as scans of persons, and pass this page on only as consent and ethics approval allow." if people
-             else "The scans are PHANTOMS, simulated by msvae: no number here says anything about people.")
+    about = (
+        "These scans are not known to be phantoms: treat them as scans of persons, and pass this page on only as consent and ethics approval allow."
+        if people
+        else "The scans are PHANTOMS, simulated by msvae: no number here says anything about people."
+    )
     parts = []
     for row, volume, rebuilt, _ in results:
-        shown = "" if volume is None else f"<div class='scan'><div>{_picture(volume, rebuilt)}</div><div>{_bars(row)}</div></div>"
+        shown = (
+            ""
+            if volume is None
+            else f"<div class='scan'><div>{_picture(volume, rebuilt)}</div><div>{_bars(row)}</div></div>"
+        )
         kind = "missing" if row["status"] == "failed" or row.get("foreign") else "verdict"
-        parts.append(f"<section><h2>{escape(Path(row['scan']).name)}</h2><p class='{kind}'>{escape(_verdict(row, peers))}</p>{shown}</section>")
+        parts.append(
+            f"<section><h2>{escape(Path(row['scan']).name)}</h2><p class='{kind}'>{escape(_verdict(row, peers))}</p>{shown}</section>"
+        )
     title = f"{len(rows)} scan{'s' * (len(rows) != 1)} in the latent space of {space.name}"
     made = f"Made by msvae {metadata.version('msvae_nbdev')} on {datetime.now():%Y-%m-%d %H:%M}. {NOT_FOR_DIAGNOSIS}"
     basis = _basis(space, [(row, code) for row, _, _, code in results if code is not None])
-    return (f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{escape(title)}</title><style>{CSS}{MORE_CSS}</style></head>"
-            f"<body><header><h1>{escape(title)}</h1><p class='data person'><b>{NOT_FOR_DIAGNOSIS}</b></p><p class='data {'person' if people else 'phantom'}'>{about}</p></header><main>{_table(rows)}{''.join(parts)}"
-            f"<section><h2>What this rests on</h2>{basis}</section><footer>{made}</footer></main><script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>")
+    return (
+        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{escape(title)}</title><style>{CSS}{MORE_CSS}</style></head>"
+        f"<body><header><h1>{escape(title)}</h1><p class='data person'><b>{NOT_FOR_DIAGNOSIS}</b></p><p class='data {'person' if people else 'phantom'}'>{about}</p></header><main>{_table(rows)}{''.join(parts)}"
+        f"<section><h2>What this rests on</h2>{basis}</section><footer>{made}</footer></main><script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>"
+    )
 
 # %% ../../nbs/show/04_predict.ipynb #a5c82fed
 def predict(
-    run: str | Path, # run folder with latents
-    scans: list, # paths of FLAIR scans, raw or prepared
-    output: str | Path = "prediction.html", # the page; a .json and a .tsv of the same name stand beside it
-    keep: str | Path | None = None, # folder for the derivatives of raw scans; None: not kept
-    skull_strip: str = "template", # of raw scans: template, bet, deepbet, none
-) -> pd.DataFrame: # one row per scan
+    run: str | Path,  # run folder with latents
+    scans: list,  # paths of FLAIR scans, raw or prepared
+    output: str
+    | Path = "prediction.html",  # the page; a .json and a .tsv of the same name stand beside it
+    keep: str | Path | None = None,  # folder for the derivatives of raw scans; None: not kept
+    skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
+) -> pd.DataFrame:  # one row per scan
     "Class probabilities of new scans, how unusual they are, and a page that shows it. Research software, not for diagnosis."
     if not len(scans):
         raise MsvaeError("no scan to predict: name at least one file")
@@ -192,12 +303,25 @@ def predict(
     if space.encode is None:
         raise MsvaeError(f"{run} has no networks: scans cannot be encoded")
     errors = peer_errors(space, run)
-    results = [predict_scan(space, path, errors, keep, skull_strip) for path in track(scans, "predicting")]
+    results = [
+        predict_scan(space, path, errors, keep, skull_strip) for path in track(scans, "predicting")
+    ]
     rows = [result[0] for result in results]
-    calibration = {name: space.calibration[name] for name in ("temperature", "reason", "as_given", "tempered")}
+    calibration = {
+        name: space.calibration[name] for name in ("temperature", "reason", "as_given", "tempered")
+    }
     with atomic_path(output) as temporary:
         temporary.write_text(prediction_page(space, results), encoding="utf-8")
-    write_json({"run": str(run), "note": NOT_FOR_DIAGNOSIS, "peers": int(space.peers.sum()), "calibration": calibration, "scans": rows}, output.with_suffix(".json"))
+    write_json(
+        {
+            "run": str(run),
+            "note": NOT_FOR_DIAGNOSIS,
+            "peers": int(space.peers.sum()),
+            "calibration": calibration,
+            "scans": rows,
+        },
+        output.with_suffix(".json"),
+    )
     table = pd.DataFrame(rows)
     write_tsv(table, output.with_suffix(".tsv"))
     return table

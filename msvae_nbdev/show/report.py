@@ -19,41 +19,78 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, atomic_path, read_json, read_tsv
+from msvae_nbdev.core import (
+    DIAGNOSES,
+    DIAGNOSIS_LABELS,
+    MsvaeError,
+    atomic_path,
+    read_json,
+    read_tsv,
+)
 from ..figures import brain_figure, load_figures
 from ..latent.classify import CLICK_SCRIPT
 
 # %% ../../nbs/show/02_report.ipynb #afb42da3
 def describe_data(
-    folder: str | Path | None, # a prepared folder; None or gone: nothing is known
-) -> tuple: # ('phantom' | 'mixed' | 'person', a sentence)
+    folder: str | Path | None,  # a prepared folder; None or gone: nothing is known
+) -> tuple:  # ('phantom' | 'mixed' | 'person', a sentence)
     "Whether scans are phantoms, as far as it is written down."
     if folder is None or not Path(folder).is_dir():
-        return "person", f"The prepared folder {folder or ''} is not there, so it cannot be told whether the scans are phantoms: treat them as scans of persons."
+        return (
+            "person",
+            f"The prepared folder {folder or ''} is not there, so it cannot be told whether the scans are phantoms: treat them as scans of persons.",
+        )
     folder = Path(folder)
-    phantoms = [True] if _is_simulated(folder / "dataset_description.json") else _phantom_scans(folder)
+    phantoms = (
+        [True] if _is_simulated(folder / "dataset_description.json") else _phantom_scans(folder)
+    )
     if phantoms and all(phantoms):
-        return "phantom", "The data are PHANTOMS: brains simulated by msvae, no patient is involved, and no number here says anything about people."
+        return (
+            "phantom",
+            "The data are PHANTOMS: brains simulated by msvae, no patient is involved, and no number here says anything about people.",
+        )
     if any(phantoms):
-        return "mixed", f"{sum(phantoms)} of {len(phantoms)} scans are phantoms, simulated by msvae. Of the others no simulator is named as origin: treat them as scans of persons."
-    return "person", "No simulator is named as the origin of these scans: treat them as scans of persons."
+        return (
+            "mixed",
+            f"{sum(phantoms)} of {len(phantoms)} scans are phantoms, simulated by msvae. Of the others no simulator is named as origin: treat them as scans of persons.",
+        )
+    return (
+        "person",
+        "No simulator is named as the origin of these scans: treat them as scans of persons.",
+    )
 
 
 def _is_simulated(path: Path) -> bool:
     "Whether a dataset description or a sidecar names simulators, and nothing else, as its makers."
     made_by = (read_json(path).get("GeneratedBy") or []) if path.exists() else []
-    names = [str(entry.get("Name", "")) for entry in (made_by if isinstance(made_by, list) else [made_by]) if isinstance(entry, dict)]
+    names = [
+        str(entry.get("Name", ""))
+        for entry in (made_by if isinstance(made_by, list) else [made_by])
+        if isinstance(entry, dict)
+    ]
     return bool(names) and all(name.startswith("msvae simulate") for name in names)
 
 
-def _phantom_scans(folder: Path) -> list: # one bool per prepared scan
+def _phantom_scans(folder: Path) -> list:  # one bool per prepared scan
     "Which scans are phantoms, by their sidecars or their raw datasets."
-    table = read_tsv(folder / "scans.tsv") if (folder / "scans.tsv").exists() else pd.DataFrame(columns=["path"])
+    table = (
+        read_tsv(folder / "scans.tsv")
+        if (folder / "scans.tsv").exists()
+        else pd.DataFrame(columns=["path"])
+    )
     known, answers = {}, []
     for row in table[table.path.notna()].to_dict("records"):
         sidecar = folder / (str(row["path"]).removesuffix(".gz").removesuffix(".nii") + ".json")
         source = row.get("source")
-        roots = [parent for parent in Path(source).parents if (parent / "dataset_description.json").exists()] if isinstance(source, str) else []
+        roots = (
+            [
+                parent
+                for parent in Path(source).parents
+                if (parent / "dataset_description.json").exists()
+            ]
+            if isinstance(source, str)
+            else []
+        )
         if roots and roots[0] not in known:
             known[roots[0]] = _is_simulated(roots[0] / "dataset_description.json")
         answers.append(known[roots[0]] if roots else _is_simulated(sidecar))
@@ -65,7 +102,7 @@ class RunFolder:
 
     def __init__(
         self,
-        path: str | Path, # the run folder
+        path: str | Path,  # the run folder
     ):
         self.path = Path(path)
         if not self.path.is_dir():
@@ -74,21 +111,27 @@ class RunFolder:
             file = self.path / f"{name}.json"
             setattr(self, name, read_json(file) if file.exists() else None)
         if self.config is None:
-            raise MsvaeError(f"{path} is not a run folder: it has no config.json (msvae train makes one)")
+            raise MsvaeError(
+                f"{path} is not a run folder: it has no config.json (msvae train makes one)"
+            )
         self.history = self._table("history.csv", lambda file: pd.read_csv(file))
         self.latents = self._table("latents.parquet", pd.read_parquet)
         self.split = self._table("split.tsv", read_tsv)
         self.quality_scans = self._table("quality_scans.tsv", read_tsv)
         self.lda_scans = self._table("lda_scans.tsv", read_tsv)
         self.figures = load_figures(self.path)
-        self.prepared = (self.config or {}).get("prepared") or (self.provenance or {}).get("prepared")
+        self.prepared = (self.config or {}).get("prepared") or (self.provenance or {}).get(
+            "prepared"
+        )
         self.kind, self.about = describe_data(self.prepared)
 
     @property
-    def name(self) -> str: # the folder's name, and what it holds
+    def name(self) -> str:  # the folder's name, and what it holds
         parts = [str(self.config[key]) for key in ("objective", "latent_dim") if key in self.config]
         model = "-".join(parts)
-        return f"{self.path.name} ({model})" if model and model != self.path.name else self.path.name
+        return (
+            f"{self.path.name} ({model})" if model and model != self.path.name else self.path.name
+        )
 
     def _table(self, name: str, read) -> pd.DataFrame | None:
         "A table of the folder, None where it is absent."
@@ -98,55 +141,80 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise MsvaeError(f"{path} cannot be read: {error}") from error
 
-    def missing(self, step: str) -> str: # what to do about a part that is not there
+    def missing(self, step: str) -> str:  # what to do about a part that is not there
         return f'<p class="missing">{escape(self.name)}: not done yet. Run <code>msvae {step} {escape(str(self.path))}</code>.</p>'
 
 # %% ../../nbs/show/02_report.ipynb #d9c46c38
-LONG = 30 # letters, from which on a cell may be broken into lines
+LONG = 30  # letters, from which on a cell may be broken into lines
 
 
 def html_table(
-    header: list, # texts of the columns
-    rows: list, # rows of texts or numbers; the first cell of each is its head
-    note: str = "", # below the table
+    header: list,  # texts of the columns
+    rows: list,  # rows of texts or numbers; the first cell of each is its head
+    note: str = "",  # below the table
 ) -> str:
     "A table; None and NaN become a dash. Columns with long texts are broken into lines."
-    prose = [any(isinstance(row[place], str) and len(row[place]) > LONG for row in rows) for place in range(len(header))]
+    prose = [
+        any(isinstance(row[place], str) and len(row[place]) > LONG for row in rows)
+        for place in range(len(header))
+    ]
 
     def line(values, first, others):
         tags = [first if place == 0 else others for place in range(len(values))]
-        return "<tr>" + "".join(f"<{tag}{' class=text' if wide else ''}>{value}</{tag.split()[0]}>" for tag, wide, value in zip(tags, prose, values)) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(
+                f"<{tag}{' class=text' if wide else ''}>{value}</{tag.split()[0]}>"
+                for tag, wide, value in zip(tags, prose, values)
+            )
+            + "</tr>"
+        )
 
     head = line([escape(str(text)) for text in header], "th scope='col'", "th scope='col'")
     body = "".join(line([show(value) for value in row], "th scope='row'", "td") for row in rows)
     note = f"<p class='note'>{escape(note)}</p>" if note else ""
-    return f"<div class='scroll'><table><thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
+    return (
+        f"<div class='scroll'><table><thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
+    )
 
 
 def show(
-    value, # text, number, (value, [lower, upper]), None
-) -> str: # escaped
+    value,  # text, number, (value, [lower, upper]), None
+) -> str:  # escaped
     "A cell: an interval in brackets has as many decimals as its value; a dash for what is not there."
     value, interval = value if isinstance(value, tuple) else (value, None)
     if value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value)):
         return "–"
     if not isinstance(value, (float, np.floating)):
         return escape(str(value))
-    decimals = 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 or value == 0 else 2 - int(np.floor(np.log10(abs(value))))
+    decimals = (
+        1
+        if abs(value) >= 10
+        else 2
+        if abs(value) >= 0.1 or value == 0
+        else 2 - int(np.floor(np.log10(abs(value))))
+    )
     text = f"{value:.{decimals}f}" if decimals < 8 else f"{value:.1e}"
     bounded = interval and None not in interval
-    return text + (f" <small>({interval[0]:.{decimals}f} to {interval[1]:.{decimals}f})</small>" if bounded else "")
+    return text + (
+        f" <small>({interval[0]:.{decimals}f} to {interval[1]:.{decimals}f})</small>"
+        if bounded
+        else ""
+    )
 
 # %% ../../nbs/show/02_report.ipynb #97249412
 def html_figure(
     figure: go.Figure,
-    title: str, # one line
-    caption: str, # what to see
-    label: str = "", # whose it is, above the title
+    title: str,  # one line
+    caption: str,  # what to see
+    label: str = "",  # whose it is, above the title
 ) -> str:
     "A figure with title and caption."
     figure = go.Figure(figure).update_layout(title=None)
-    wide, most = any(trace.type == "image" for trace in figure.data) and figure.layout.width is not None, figure.layout.width
+    wide, most = (
+        any(trace.type == "image" for trace in figure.data) and figure.layout.width is not None,
+        figure.layout.width,
+    )
     if not figure.layout.updatemenus and (figure.layout.margin.t or 50) > 40:
         figure.update_layout(margin_t=40)
     panels = sum(key.startswith("xaxis") for key in figure.layout.to_plotly_json())
@@ -156,55 +224,122 @@ def html_figure(
         size += f";max-width:{most}px" * (most is not None) + ";min-width:460px" * (panels > 1)
     data = figure.to_json().replace("</", "<\\/").replace("<!--", "<\\u0021--")
     label = f"<span class='run'>{escape(label)}</span> " if label else ""
-    return (f"<figure class='{'wide' if wide else 'fluid'}'><h4>{label}{escape(title)}</h4><div class='scroll'><div class='plot' style='{size}'>"
-            f"</div></div><script type='application/json'>{data}</script><figcaption>{escape(caption)}</figcaption></figure>")
+    return (
+        f"<figure class='{'wide' if wide else 'fluid'}'><h4>{label}{escape(title)}</h4><div class='scroll'><div class='plot' style='{size}'>"
+        f"</div></div><script type='application/json'>{data}</script><figcaption>{escape(caption)}</figcaption></figure>"
+    )
 
 # %% ../../nbs/show/02_report.ipynb #e35d03ff
 def glance(
-    runs: list, # RunFolder
+    runs: list,  # RunFolder
 ) -> str:
     "The summary: a table with a row per run, and the verdicts in words."
     rows = []
     for run in runs:
-        test, pca = (run.quality or {}).get("test", {}), (run.quality or {}).get("baseline", {}).get("pca", {})
+        test, pca = (
+            (run.quality or {}).get("test", {}),
+            (run.quality or {}).get("baseline", {}).get("pca", {}),
+        )
         lda, confound = run.lda or {}, (run.bias or {}).get("confound", {})
-        rows.append([run.name, len(run.history) if run.history is not None else None, (run.quality or {}).get("n", {}).get("train_scans"),
-                     test.get("mse"), pca.get("mse"), test.get("sharpness_ratio"), test.get("resolution_mm"),
-                     (lda.get("balanced_accuracy"), lda.get("balanced_accuracy_interval")), lda.get("balanced_accuracy_chance"), confound.get("verdict")])
-    header = ["Run", "Epochs", "Training scans", "MSE", "MSE of PCA", "Sharpness", "Resolution, mm", "Balanced accuracy", "Chance", "Disease or scanner?"]
-    note = ("All on held-out patients. MSE: mean squared error of reconstructions, PCA with as many components as the model has latent dimensions. Sharpness: detail of the "
-            "reconstructions as a share of the originals'. Balanced accuracy: mean recall of five classes by LDA on the latents, in brackets the 95 % interval.")
-    said = [f"<li><b>{escape(run.name)}</b>: {escape(text)}</li>" for run in runs
-            for text in [(run.quality or {}).get("verdict"), _bias_sentence(run)] if text]
+        rows.append(
+            [
+                run.name,
+                len(run.history) if run.history is not None else None,
+                (run.quality or {}).get("n", {}).get("train_scans"),
+                test.get("mse"),
+                pca.get("mse"),
+                test.get("sharpness_ratio"),
+                test.get("resolution_mm"),
+                (lda.get("balanced_accuracy"), lda.get("balanced_accuracy_interval")),
+                lda.get("balanced_accuracy_chance"),
+                confound.get("verdict"),
+            ]
+        )
+    header = [
+        "Run",
+        "Epochs",
+        "Training scans",
+        "MSE",
+        "MSE of PCA",
+        "Sharpness",
+        "Resolution, mm",
+        "Balanced accuracy",
+        "Chance",
+        "Disease or scanner?",
+    ]
+    note = (
+        "All on held-out patients. MSE: mean squared error of reconstructions, PCA with as many components as the model has latent dimensions. Sharpness: detail of the "
+        "reconstructions as a share of the originals'. Balanced accuracy: mean recall of five classes by LDA on the latents, in brackets the 95 % interval."
+    )
+    said = [
+        f"<li><b>{escape(run.name)}</b>: {escape(text)}</li>"
+        for run in runs
+        for text in [(run.quality or {}).get("verdict"), _bias_sentence(run)]
+        if text
+    ]
     return html_table(header, rows, note) + (f"<ul>{''.join(said)}</ul>" if said else "")
 
 
 def _bias_sentence(run) -> str:
     "The audit's verdict with its reason."
     confound = (run.bias or {}).get("confound") or {}
-    return f"Disease or scanner? {str(confound['verdict']).capitalize()}: {confound.get('reason', '')}." if confound.get("verdict") else ""
+    return (
+        f"Disease or scanner? {str(confound['verdict']).capitalize()}: {confound.get('reason', '')}."
+        if confound.get("verdict")
+        else ""
+    )
 
 # %% ../../nbs/show/02_report.ipynb #3558ffab
 def cohort_table(
-    table: pd.DataFrame, # one row per scan: participant_id, diagnosis, age, split
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, age, split
 ) -> str:
     "Scans, patients and ages by class."
     rows = []
     for name in DIAGNOSES:
         scans = table[table.diagnosis == name]
         if len(scans):
-            age = pd.to_numeric(scans.get("age"), errors="coerce").dropna() if "age" in scans else pd.Series(dtype=float)
+            age = (
+                pd.to_numeric(scans.get("age"), errors="coerce").dropna()
+                if "age" in scans
+                else pd.Series(dtype=float)
+            )
             ages = f"{age.mean():.0f} ± {age.std(ddof=0):.0f}" if len(age) else None
-            rows.append([DIAGNOSIS_LABELS[name], len(scans), scans.participant_id.nunique(), ages, *_by_split(scans)])
+            rows.append(
+                [
+                    DIAGNOSIS_LABELS[name],
+                    len(scans),
+                    scans.participant_id.nunique(),
+                    ages,
+                    *_by_split(scans),
+                ]
+            )
     rest = table[~table.diagnosis.isin(DIAGNOSES)]
-    rows += [["No diagnosis", len(rest), rest.participant_id.nunique(), None, *_by_split(rest)]] if len(rest) else []
+    rows += (
+        [["No diagnosis", len(rest), rest.participant_id.nunique(), None, *_by_split(rest)]]
+        if len(rest)
+        else []
+    )
     rows.append(["All", len(table), table.participant_id.nunique(), None, *_by_split(table)])
-    return html_table(["Class", "Scans", "Patients", "Age, years (mean ± SD)", "Training scans", "Validation scans", "Test scans"], rows)
+    return html_table(
+        [
+            "Class",
+            "Scans",
+            "Patients",
+            "Age, years (mean ± SD)",
+            "Training scans",
+            "Validation scans",
+            "Test scans",
+        ],
+        rows,
+    )
 
 
 def _by_split(scans: pd.DataFrame) -> list:
     "Number of scans in each part of the split."
-    return [int((scans.split == part).sum()) if "split" in scans else None for part in ("train", "validation", "test")]
+    return [
+        int((scans.split == part).sum()) if "split" in scans else None
+        for part in ("train", "validation", "test")
+    ]
 
 
 def _cohort(run: RunFolder) -> str:
@@ -220,16 +355,28 @@ NOT_CURVES = {"epoch", "seconds", "scans", "learning_rate", "step", "time"}
 
 
 def training_figure(
-    histories: dict, # name of the run: its history.csv
-) -> go.Figure: # a panel per quantity, a colour per run, validation dashed
+    histories: dict,  # name of the run: its history.csv
+) -> go.Figure:  # a panel per quantity, a colour per run, validation dashed
     "Training curves of all runs."
     from plotly.subplots import make_subplots
 
     numeric = {name: table.select_dtypes("number") for name, table in histories.items()}
-    quantities = list(dict.fromkeys(column.removeprefix("val_") for table in numeric.values() for column in table
-                                    if column.removeprefix("val_") not in NOT_CURVES))
+    quantities = list(
+        dict.fromkeys(
+            column.removeprefix("val_")
+            for table in numeric.values()
+            for column in table
+            if column.removeprefix("val_") not in NOT_CURVES
+        )
+    )
     rows = max(1, -(-len(quantities) // 2))
-    figure = make_subplots(rows, 2, subplot_titles=[name.replace("_", " ").replace("kl", "KL") for name in quantities], vertical_spacing=0.25 / rows, horizontal_spacing=0.1)
+    figure = make_subplots(
+        rows,
+        2,
+        subplot_titles=[name.replace("_", " ").replace("kl", "KL") for name in quantities],
+        vertical_spacing=0.25 / rows,
+        horizontal_spacing=0.1,
+    )
     named = set()
     for number, (run, table) in enumerate(numeric.items()):
         epoch = table["epoch"] if "epoch" in table else np.arange(1, len(table) + 1)
@@ -238,137 +385,287 @@ def training_figure(
                 if column in table:
                     shown = (run, dash) not in named
                     named.add((run, dash))
-                    figure.add_scatter(x=epoch, y=table[column], row=place // 2 + 1, col=place % 2 + 1, name=run + (", validation" if dash == "dash" else ""),
-                                       legendgroup=run + dash, showlegend=shown, mode="lines+markers" if len(table) < 3 else "lines",
-                                       line=dict(color=RUN_COLORS[number % len(RUN_COLORS)], dash=dash))
-    figure.update_layout(template="msvae", height=130 + 230 * rows, margin=dict(t=40, b=90),
-                         legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0))
+                    figure.add_scatter(
+                        x=epoch,
+                        y=table[column],
+                        row=place // 2 + 1,
+                        col=place % 2 + 1,
+                        name=run + (", validation" if dash == "dash" else ""),
+                        legendgroup=run + dash,
+                        showlegend=shown,
+                        mode="lines+markers" if len(table) < 3 else "lines",
+                        line=dict(color=RUN_COLORS[number % len(RUN_COLORS)], dash=dash),
+                    )
+    figure.update_layout(
+        template="msvae",
+        height=130 + 230 * rows,
+        margin=dict(t=40, b=90),
+        legend=dict(orientation="h", yref="container", y=0.01, yanchor="bottom", x=0),
+    )
     for place, name in enumerate(quantities):
-        values = pd.concat([table[column] for table in numeric.values() for column in (name, f"val_{name}") if column in table])
+        values = pd.concat(
+            [
+                table[column]
+                for table in numeric.values()
+                for column in (name, f"val_{name}")
+                if column in table
+            ]
+        )
         low, high = values.min(), values.max()
-        if high > 10 * low > 0: # a wild first epoch is not to flatten the others
-            ticks = [tick for power in range(-9, 10) for digit in ((1, 2, 5) if high < 1000 * low else (1,)) if low < (tick := digit * 10.0**power) < high]
-            figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=place // 2 + 1, col=place % 2 + 1)
+        if high > 10 * low > 0:  # a wild first epoch is not to flatten the others
+            ticks = [
+                tick
+                for power in range(-9, 10)
+                for digit in ((1, 2, 5) if high < 1000 * low else (1,))
+                if low < (tick := digit * 10.0**power) < high
+            ]
+            figure.update_yaxes(
+                type="log",
+                tickvals=ticks,
+                ticktext=[f"{tick:g}" for tick in ticks],
+                row=place // 2 + 1,
+                col=place % 2 + 1,
+            )
     return figure.update_xaxes(title="epoch", row=rows)
 
 
 def _training(runs: list) -> str:
     "Curves, how long it took, and what is missing."
-    histories = {run.name: run.history for run in runs if run.history is not None and len(run.history)}
-    missing = "".join(f"<p class='missing'>{escape(run.name)}: no history.csv, the run has not been trained.</p>" for run in runs if run.name not in histories)
+    histories = {
+        run.name: run.history for run in runs if run.history is not None and len(run.history)
+    }
+    missing = "".join(
+        f"<p class='missing'>{escape(run.name)}: no history.csv, the run has not been trained.</p>"
+        for run in runs
+        if run.name not in histories
+    )
     if not histories:
         return missing
-    rows = [[name, len(table), float(table["seconds"].sum()) / 60 if "seconds" in table else None] for name, table in histories.items()]
+    rows = [
+        [name, len(table), float(table["seconds"].sum()) / 60 if "seconds" in table else None]
+        for name, table in histories.items()
+    ]
     caption = "Each panel is a quantity that was recorded per epoch; dashed lines are patients the model was not trained on. A dashed line that rises while the solid one falls is overfitting."
-    return html_table(["Run", "Epochs", "Minutes"], rows) + html_figure(training_figure(histories), "Training curves", caption) + missing
+    return (
+        html_table(["Run", "Epochs", "Minutes"], rows)
+        + html_figure(training_figure(histories), "Training curves", caption)
+        + missing
+    )
 
 # %% ../../nbs/show/02_report.ipynb #d559d0de
-QUALITY_ROWS = {"mse": "Mean squared error", "psnr": "PSNR, dB", "ssim": "SSIM", "ssim_brain": "SSIM inside the brain", "ms_ssim": "MS-SSIM",
-                "sharpness_ratio": "Sharpness (1: as the original)", "detail_correlation": "Detail that is right (correlation)",
-                "resolution_mm": "Resolution, mm", "artefact": "Checkerboard (0: none)", "lesion_fidelity": "Contrast kept in lesions (1: all; phantoms)",
-                "ventricle_error_ml": "Error of the ventricles' volume, ml"}
-SAMPLE_ROWS = {"sharpness_ratio": "Sharpness (1: as real scans)", "artefact": "Checkerboard (0: none)", "diversity": "Diversity (1: as real scans)",
-               "mmd": "MMD² to real scans", "mmd_floor": "… between real scans (the floor)", "frechet": "Fréchet distance to real scans", "frechet_floor": "… between real scans (the floor)",
-               "precision": "Precision: samples that look like scans", "precision_floor": "… of real scans", "recall": "Recall: scans that have a like sample", "recall_floor": "… of real scans",
-               "nearer_to_train": "Nearer to a training scan than to a held-out one (0.5: nothing copied)"}
+QUALITY_ROWS = {
+    "mse": "Mean squared error",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "ssim_brain": "SSIM inside the brain",
+    "ms_ssim": "MS-SSIM",
+    "sharpness_ratio": "Sharpness (1: as the original)",
+    "detail_correlation": "Detail that is right (correlation)",
+    "resolution_mm": "Resolution, mm",
+    "artefact": "Checkerboard (0: none)",
+    "lesion_fidelity": "Contrast kept in lesions (1: all; phantoms)",
+    "ventricle_error_ml": "Error of the ventricles' volume, ml",
+}
+SAMPLE_ROWS = {
+    "sharpness_ratio": "Sharpness (1: as real scans)",
+    "artefact": "Checkerboard (0: none)",
+    "diversity": "Diversity (1: as real scans)",
+    "mmd": "MMD² to real scans",
+    "mmd_floor": "… between real scans (the floor)",
+    "frechet": "Fréchet distance to real scans",
+    "frechet_floor": "… between real scans (the floor)",
+    "precision": "Precision: samples that look like scans",
+    "precision_floor": "… of real scans",
+    "recall": "Recall: scans that have a like sample",
+    "recall_floor": "… of real scans",
+    "nearer_to_train": "Nearer to a training scan than to a held-out one (0.5: nothing copied)",
+}
 
 
 def quality_table(
-    runs: list, # RunFolder with `quality`
+    runs: list,  # RunFolder with `quality`
 ) -> str:
     "Reconstruction and sample measures, a column per model and baseline."
     columns = {run.name: run.quality["test"] for run in runs}
     for run in runs:
-        for name, label in (("pca", f"PCA-{run.quality['baseline'].get('pca', {}).get('components', '')}"), ("mean", "Mean image")):
+        for name, label in (
+            ("pca", f"PCA-{run.quality['baseline'].get('pca', {}).get('components', '')}"),
+            ("mean", "Mean image"),
+        ):
             numbers = run.quality["baseline"].get(name)
-            if numbers and columns.get(label, numbers)["mse"] != numbers["mse"]: # another cohort or split
+            if (
+                numbers and columns.get(label, numbers)["mse"] != numbers["mse"]
+            ):  # another cohort or split
                 label += f" of {run.name}"
             if numbers:
                 columns[label] = numbers
-    rows = [[text, *[(column.get(key), (column.get("intervals") or {}).get(key)) for column in columns.values()]] for key, text in QUALITY_ROWS.items()]
-    held_out = dict.fromkeys(f"{n['test_scans']} held-out scans of {n['test_patients']} patients" for n in (run.quality["n"] for run in runs))
+    rows = [
+        [
+            text,
+            *[
+                (column.get(key), (column.get("intervals") or {}).get(key))
+                for column in columns.values()
+            ],
+        ]
+        for key, text in QUALITY_ROWS.items()
+    ]
+    held_out = dict.fromkeys(
+        f"{n['test_scans']} held-out scans of {n['test_patients']} patients"
+        for n in (run.quality["n"] for run in runs)
+    )
     note = f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by patient bootstrap. Measures: see the modules measures and samples."
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
     if sampled:
         parts = [run.quality["samples"] for run in sampled]
-        rows = [[text, *[(part.get(key), (part.get("intervals") or {}).get(key)) for part in parts]] for key, text in SAMPLE_ROWS.items()]
-        page += html_table(["Samples", *[run.name for run in sampled]], rows, f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model.")
+        rows = [
+            [text, *[(part.get(key), (part.get("intervals") or {}).get(key)) for part in parts]]
+            for key, text in SAMPLE_ROWS.items()
+        ]
+        page += html_table(
+            ["Samples", *[run.name for run in sampled]],
+            rows,
+            f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model.",
+        )
     return page
 
 # %% ../../nbs/show/02_report.ipynb #c8d62d87
 def claims(
-    runs: list, # RunFolder with `quality`
+    runs: list,  # RunFolder with `quality`
 ) -> str:
     "What the paper found, tested on these runs."
     from msvae_nbdev.evaluation.evaluate import claims_table
 
     files = "quality", "lda", "quality_scans", "lda_scans"
     table = claims_table({run.name: {file: getattr(run, file) for file in files} for run in runs})
-    rows = [[row.claim, row.holds, (row.value, [row.lower, row.upper]), row.interval, row.models, row.measure]
-            for row in table.itertuples()]
-    note = ("Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it. "
-            "Not tested: no such models among the runs, or fewer than two test patients of a class. "
-            "Paired by patient: two models on the same patients, the difference computed in each bootstrap draw. Independent: samples, of which each "
-            "model draws its own.")
+    rows = [
+        [
+            row.claim,
+            row.holds,
+            (row.value, [row.lower, row.upper]),
+            row.interval,
+            row.models,
+            row.measure,
+        ]
+        for row in table.itertuples()
+    ]
+    note = (
+        "Value with its 95 % interval; a claim holds where all of the interval lies above zero, and is open where the interval contains it. "
+        "Not tested: no such models among the runs, or fewer than two test patients of a class. "
+        "Paired by patient: two models on the same patients, the difference computed in each bootstrap draw. Independent: samples, of which each "
+        "model draws its own."
+    )
     if "by scan" in set(table.interval):
         note += " By scan: of an older run without lda_scans.tsv, an interval that is too narrow; msvae classify writes the file."
-    return "<h3>The paper's claims</h3>" + html_table(["Claim", "Answer", "Value", "Interval", "Models", "Measure"], rows, note)
+    return "<h3>The paper's claims</h3>" + html_table(
+        ["Claim", "Answer", "Value", "Interval", "Models", "Measure"], rows, note
+    )
 
 
 def _quality(runs: list) -> str:
     "Table, verdicts and figures."
     done = [run for run in runs if run.quality]
-    page = quality_table(done) + "".join(f"<p class='verdict'><b>{escape(run.name)}.</b> {escape(run.quality.get('verdict', ''))}</p>" for run in done) + claims(done) if done else ""
-    return page + "".join(run.missing("evaluate") for run in runs if not run.quality) + _figures(runs, "quality-")
+    page = (
+        quality_table(done)
+        + "".join(
+            f"<p class='verdict'><b>{escape(run.name)}.</b> {escape(run.quality.get('verdict', ''))}</p>"
+            for run in done
+        )
+        + claims(done)
+        if done
+        else ""
+    )
+    return (
+        page
+        + "".join(run.missing("evaluate") for run in runs if not run.quality)
+        + _figures(runs, "quality-")
+    )
 
 
-def _figures(runs: list, *prefixes: str) -> str: # the same figure of all runs side by side
+def _figures(runs: list, *prefixes: str) -> str:  # the same figure of all runs side by side
     "Stored figures whose names start with one of the prefixes."
-    names = dict.fromkeys(name for run in runs for name, *_ in run.figures if name.startswith(prefixes))
+    names = dict.fromkeys(
+        name for run in runs for name, *_ in run.figures if name.startswith(prefixes)
+    )
     page = ""
     for wanted in names:
-        found = [html_figure(figure, title, caption, run.name if len(runs) > 1 else "") for run in runs
-                 for name, title, caption, figure in run.figures if name == wanted]
+        found = [
+            html_figure(figure, title, caption, run.name if len(runs) > 1 else "")
+            for run in runs
+            for name, title, caption, figure in run.figures
+            if name == wanted
+        ]
         page += f"<div class='side'>{''.join(found)}</div>"
     return page
 
 # %% ../../nbs/show/02_report.ipynb #db7570c3
 def lda_table(
-    run: RunFolder, # with `lda`
+    run: RunFolder,  # with `lda`
 ) -> str:
     "Precision and recall per class on held-out patients, chance beside them."
     lda = run.lda
-    rows = [[DIAGNOSIS_LABELS.get(name, name), each.get("n_scans"), each.get("n_patients"), (each.get("precision"), each.get("precision_interval")), each.get("precision_chance"),
-             (each.get("recall"), each.get("recall_interval")), each.get("recall_chance")] for name, each in lda.get("per_class", {}).items()]
-    note = (f"Balanced accuracy {show(lda.get('balanced_accuracy'))} where chance gives {show(lda.get('balanced_accuracy_chance'))}; LDA fitted on {lda.get('n_train_patients')} patients, "
-            f"scored on {lda.get('n_test_patients')} others. {' '.join(lda.get('notes') or [])} A precision by chance is the share of the class among the scans, a recall by chance "
-            "the share of scans that were given this label.")
+    rows = [
+        [
+            DIAGNOSIS_LABELS.get(name, name),
+            each.get("n_scans"),
+            each.get("n_patients"),
+            (each.get("precision"), each.get("precision_interval")),
+            each.get("precision_chance"),
+            (each.get("recall"), each.get("recall_interval")),
+            each.get("recall_chance"),
+        ]
+        for name, each in lda.get("per_class", {}).items()
+    ]
+    note = (
+        f"Balanced accuracy {show(lda.get('balanced_accuracy'))} where chance gives {show(lda.get('balanced_accuracy_chance'))}; LDA fitted on {lda.get('n_train_patients')} patients, "
+        f"scored on {lda.get('n_test_patients')} others. {' '.join(lda.get('notes') or [])} A precision by chance is the share of the class among the scans, a recall by chance "
+        "the share of scans that were given this label."
+    )
     header = ["Class", "Test scans", "Test patients", "Precision", "Chance", "Recall", "Chance"]
     return f"<h3>{escape(run.name)}</h3>" + html_table(header, rows, note)
 
 
 def _classes(runs: list) -> str:
     "Numbers and the figures of the discriminant."
-    return "".join(lda_table(run) if run.lda else run.missing("classify") for run in runs) + _figures(runs, "lda-1", "lda-2", "lda-3")
+    return "".join(
+        lda_table(run) if run.lda else run.missing("classify") for run in runs
+    ) + _figures(runs, "lda-1", "lda-2", "lda-3")
 
 # %% ../../nbs/show/02_report.ipynb #bd15c19c
-ACCURACIES = {"metadata_only": "Acquisition alone", "age_sex_only": "Age and sex alone", "latent_only": "Latents alone", "adjusted": "Latents, adjusted for acquisition",
-              "reweighted": "… reweighted to the same acquisition", "isolated": "… on held-out patients matched in acquisition", "combat": "… harmonised by ComBat",
-              "projected": "… without the acquisition's directions", "regressed_out": "… acquisition regressed out"}
+ACCURACIES = {
+    "metadata_only": "Acquisition alone",
+    "age_sex_only": "Age and sex alone",
+    "latent_only": "Latents alone",
+    "adjusted": "Latents, adjusted for acquisition",
+    "reweighted": "… reweighted to the same acquisition",
+    "isolated": "… on held-out patients matched in acquisition",
+    "combat": "… harmonised by ComBat",
+    "projected": "… without the acquisition's directions",
+    "regressed_out": "… acquisition regressed out",
+}
 
 
 def bias_table(
-    runs: list, # RunFolder with `bias`
+    runs: list,  # RunFolder with `bias`
 ) -> str:
     "How well the class is predicted from what, a column per run."
+
     def cell(run, key):
         found = run.bias.get(key) or {}
         return found.get("balanced_accuracy"), found.get("interval")
 
-    rows = [[text, *[cell(run, key) for run in runs]] for key, text in ACCURACIES.items() if any(key in run.bias for run in runs)]
+    rows = [
+        [text, *[cell(run, key) for run in runs]]
+        for key, text in ACCURACIES.items()
+        if any(key in run.bias for run in runs)
+    ]
     rows.append(["Chance", *[(run.bias.get("latent_only") or {}).get("chance") for run in runs]])
-    rows.append(["p value of the confound test", *[(run.bias.get("confound") or {}).get("p_value") for run in runs]])
+    rows.append(
+        [
+            "p value of the confound test",
+            *[(run.bias.get("confound") or {}).get("p_value") for run in runs],
+        ]
+    )
     rows.append(["Verdict", *[(run.bias.get("confound") or {}).get("verdict") for run in runs]])
     note = "Balanced accuracy on held-out patients, 95 % interval in brackets. If acquisition alone predicts the class, the latents may be reading the scanner."
     return html_table(["The class predicted from", *[run.name for run in runs]], rows, note)
@@ -381,41 +678,64 @@ def _bias(runs: list) -> str:
     for run in done:
         page += f"<p class='verdict'><b>{escape(run.name)}.</b> {escape(_bias_sentence(run))}</p>"
         page += f"<p class='note'>{escape(' '.join(run.bias.get('notes') or []))}</p>"
-    return page + "".join(run.missing("bias") for run in runs if not run.bias) + _figures(runs, "bias-")
+    return (
+        page
+        + "".join(run.missing("bias") for run in runs if not run.bias)
+        + _figures(runs, "bias-")
+    )
 
 # %% ../../nbs/show/02_report.ipynb #6020e73e
 def place_scans(
-    train: pd.DataFrame, # latents of a run: diagnosis, split, z_0 ... z_{k-1}
-    scans: pd.DataFrame, # latents of other scans
-    lda: dict | None = None, # the run's lda.json, for the settings of the fit
-) -> tuple: # (discriminant model, table: class probabilities and the share of training scans that are farther out)
+    train: pd.DataFrame,  # latents of a run: diagnosis, split, z_0 ... z_{k-1}
+    scans: pd.DataFrame,  # latents of other scans
+    lda: dict | None = None,  # the run's lda.json, for the settings of the fit
+) -> tuple:  # (discriminant model, table: class probabilities and the share of training scans that are farther out)
     "Where scans fall in a latent space they were not part of."
     from sklearn.covariance import LedoitWolf
 
     from msvae_nbdev.latent.classify import LatentLDA, latent_matrix
 
     known = train[(train.split == "train") & train.diagnosis.isin(DIAGNOSES)]
-    model = LatentLDA((lda or {}).get("shrinkage", "auto"), (lda or {}).get("priors", "empirical")).fit(latent_matrix(known), known.diagnosis.to_numpy())
+    model = LatentLDA(
+        (lda or {}).get("shrinkage", "auto"), (lda or {}).get("priors", "empirical")
+    ).fit(latent_matrix(known), known.diagnosis.to_numpy())
     spread = LedoitWolf().fit(latent_matrix(known))
-    distance, usual = spread.mahalanobis(latent_matrix(scans)), spread.mahalanobis(latent_matrix(known))
+    distance, usual = (
+        spread.mahalanobis(latent_matrix(scans)),
+        spread.mahalanobis(latent_matrix(known)),
+    )
     probabilities = model.predict_proba(latent_matrix(scans))
-    placed = scans[["participant_id"]].assign(**{name: probabilities[:, list(model.classes_).index(name)] for name in DIAGNOSES if name in model.classes_})
+    placed = scans[["participant_id"]].assign(
+        **{
+            name: probabilities[:, list(model.classes_).index(name)]
+            for name in DIAGNOSES
+            if name in model.classes_
+        }
+    )
     return model, placed.assign(farther=(usual[None] > distance[:, None]).mean(1))
 
 
 def add_scans(
-    figure: go.Figure, # from `latent.discriminant_figure`
-    model, # the discriminant
-    scans: pd.DataFrame, # latents of other scans
-) -> go.Figure: # the same with crosses
+    figure: go.Figure,  # from `latent.discriminant_figure`
+    model,  # the discriminant
+    scans: pd.DataFrame,  # latents of other scans
+) -> go.Figure:  # the same with crosses
     "Other scans in the picture of the discriminant axes."
     from msvae_nbdev.latent.classify import latent_matrix
 
     axes = np.zeros((len(scans), 3))
     coordinates = model.transform(latent_matrix(scans))[:, :3]
-    axes[:, :coordinates.shape[1]] = coordinates
-    return figure.add_scatter3d(x=axes[:, 0], y=axes[:, 1], z=axes[:, 2], mode="markers+text", text=scans.participant_id.astype(str), name=f"scans from elsewhere ({len(scans)})",
-                                marker=dict(symbol="cross", size=6, color="#CC79A7", line=dict(width=1, color="#222")), textfont=dict(size=10))
+    axes[:, : coordinates.shape[1]] = coordinates
+    return figure.add_scatter3d(
+        x=axes[:, 0],
+        y=axes[:, 1],
+        z=axes[:, 2],
+        mode="markers+text",
+        text=scans.participant_id.astype(str),
+        name=f"scans from elsewhere ({len(scans)})",
+        marker=dict(symbol="cross", size=6, color="#CC79A7", line=dict(width=1, color="#222")),
+        textfont=dict(size=10),
+    )
 
 # %% ../../nbs/show/02_report.ipynb #11e71536
 SHOWN_SCANS = 6
@@ -424,54 +744,116 @@ SHOWN_SCANS = 6
 def _elsewhere(runs: list, folders: list) -> str:
     "Scans of other prepared folders: pictures, places in the latent space, warnings."
     from msvae_nbdev.latent.classify import discriminant_figure
-    from msvae_nbdev.model.training import load_run # TensorFlow: only when asked for
+    from msvae_nbdev.model.training import load_run  # TensorFlow: only when asked for
     from msvae_nbdev.model.volumes import open_prepared
 
     page = ""
     for folder in folders:
         dataset, (_, about) = open_prepared(folder), describe_data(folder)
-        names, volumes = _scan_names(dataset.table)[:SHOWN_SCANS], np.asarray(dataset.volumes[:SHOWN_SCANS])
+        names, volumes = (
+            _scan_names(dataset.table)[:SHOWN_SCANS],
+            np.asarray(dataset.volumes[:SHOWN_SCANS]),
+        )
         page += f"<h3>{escape(Path(folder).resolve().name)}</h3><p>{escape(about)} {len(dataset)} scans; the first {len(names)} are pictured.</p>"
-        page += html_figure(brain_figure(list(volumes), names), "As prepared", "In the model's space and size, 40x48x40 voxels of 4 mm.")
+        page += html_figure(
+            brain_figure(list(volumes), names),
+            "As prepared",
+            "In the model's space and size, 40x48x40 voxels of 4 mm.",
+        )
         for run in runs:
             try:
                 trained = load_run(run.path)
-            except MsvaeError as error: # not trained to the end: the page is made all the same, and says so
+            except (
+                MsvaeError
+            ) as error:  # not trained to the end: the page is made all the same, and says so
                 page += f"<p class='missing'>{escape(run.name)}: {escape(str(error))}</p>"
                 continue
-            rebuilt, codes = np.asarray(trained.reconstruct(volumes)), np.asarray(trained.encode(dataset.volumes))
-            page += html_figure(brain_figure(list(rebuilt), names), "As the model sees them", "Encoded and decoded again.", run.name)
+            rebuilt, codes = (
+                np.asarray(trained.reconstruct(volumes)),
+                np.asarray(trained.encode(dataset.volumes)),
+            )
+            page += html_figure(
+                brain_figure(list(rebuilt), names),
+                "As the model sees them",
+                "Encoded and decoded again.",
+                run.name,
+            )
             scans = pd.DataFrame(codes, columns=[f"z_{i}" for i in range(codes.shape[1])])
-            scans = scans.assign(participant_id=_scan_names(dataset.table), diagnosis=dataset.table.diagnosis.to_numpy())
-            page += _placed(run, scans, discriminant_figure) if run.latents is not None else run.missing("encode")
+            scans = scans.assign(
+                participant_id=_scan_names(dataset.table),
+                diagnosis=dataset.table.diagnosis.to_numpy(),
+            )
+            page += (
+                _placed(run, scans, discriminant_figure)
+                if run.latents is not None
+                else run.missing("encode")
+            )
     return page
 
 
 def _scan_names(table: pd.DataFrame) -> list:
     "Participants, with the session where one has several scans."
-    several = table.participant_id.duplicated(keep=False) & table.get("session_id", pd.Series(index=table.index, dtype=object)).notna()
-    return [f"{row.participant_id} {row.session_id}" if many else str(row.participant_id) for row, many in zip(table.itertuples(), several)]
+    several = (
+        table.participant_id.duplicated(keep=False)
+        & table.get("session_id", pd.Series(index=table.index, dtype=object)).notna()
+    )
+    return [
+        f"{row.participant_id} {row.session_id}" if many else str(row.participant_id)
+        for row, many in zip(table.itertuples(), several)
+    ]
 
 
 def _placed(run: RunFolder, scans: pd.DataFrame, discriminant_figure) -> str:
     "Table and 3D figure of scans among the run's own."
     model, placed = place_scans(run.latents, scans, run.lda)
-    known = [DIAGNOSIS_LABELS.get(name) for name in scans["diagnosis"]] if "diagnosis" in scans else [None] * len(scans)
-    rows = [[each["participant_id"], label, *[f"{each[name]:.2f}" if name in each else None for name in DIAGNOSES], f"{each['farther']:.0%}"]
-            for each, label in zip(placed.to_dict("records"), known)]
-    note = ("Class probabilities by LDA, and the share of training scans that are more unusual. At 0 % the scan lies outside all the model has seen, and the probabilities mean nothing. "
-            "Research software: not for diagnosis.")
+    known = (
+        [DIAGNOSIS_LABELS.get(name) for name in scans["diagnosis"]]
+        if "diagnosis" in scans
+        else [None] * len(scans)
+    )
+    rows = [
+        [
+            each["participant_id"],
+            label,
+            *[f"{each[name]:.2f}" if name in each else None for name in DIAGNOSES],
+            f"{each['farther']:.0%}",
+        ]
+        for each, label in zip(placed.to_dict("records"), known)
+    ]
+    note = (
+        "Class probabilities by LDA, and the share of training scans that are more unusual. At 0 % the scan lies outside all the model has seen, and the probabilities mean nothing. "
+        "Research software: not for diagnosis."
+    )
     caption = "Crosses are the scans from elsewhere, among the training (dots) and test scans (diamonds) of the run."
-    return (html_table(["Scan", "Known diagnosis", *[DIAGNOSIS_LABELS[name] for name in DIAGNOSES], "Training scans farther out"], rows, note)
-            + html_figure(add_scans(discriminant_figure(model, run.latents), model, scans), "Among the discriminant axes", caption, run.name))
+    return html_table(
+        [
+            "Scan",
+            "Known diagnosis",
+            *[DIAGNOSIS_LABELS[name] for name in DIAGNOSES],
+            "Training scans farther out",
+        ],
+        rows,
+        note,
+    ) + html_figure(
+        add_scans(discriminant_figure(model, run.latents), model, scans),
+        "Among the discriminant axes",
+        caption,
+        run.name,
+    )
 
 # %% ../../nbs/show/02_report.ipynb #7f3a4a4a
 def _provenance(runs: list) -> str:
     "Settings, versions, seeds, hardware."
     page = ""
     for run in runs:
-        facts = {**{f"setting: {name}": value for name, value in run.config.items()}, **_flat(run.provenance or {})}
-        rows = [[name, json.dumps(value) if isinstance(value, (list, dict)) else value] for name, value in facts.items()]
+        facts = {
+            **{f"setting: {name}": value for name, value in run.config.items()},
+            **_flat(run.provenance or {}),
+        }
+        rows = [
+            [name, json.dumps(value) if isinstance(value, (list, dict)) else value]
+            for name, value in facts.items()
+        ]
         note = "" if run.provenance else "no provenance.json in this run"
         page += f"<details><summary>{escape(run.name)}</summary>{html_table(['What', 'Value'], rows, note)}</details>"
     return page
@@ -481,7 +863,9 @@ def _flat(facts: dict, prefix: str = "") -> dict:
     "Nested facts as one level: packages: numpy."
     flat = {}
     for name, value in facts.items():
-        flat |= _flat(value, f"{prefix}{name}: ") if isinstance(value, dict) else {prefix + name: value}
+        flat |= (
+            _flat(value, f"{prefix}{name}: ") if isinstance(value, dict) else {prefix + name: value}
+        )
     return flat
 
 # %% ../../nbs/show/02_report.ipynb #d56cfad1
@@ -503,7 +887,9 @@ figure { margin: 1.4rem 0; min-width: 0; } .run { color: #555; font-weight: norm
 details td { text-align: left; white-space: normal; overflow-wrap: anywhere; } @media print { figure { break-inside: avoid; } }
 """
 
-DRAW = CLICK_SCRIPT + """
+DRAW = (
+    CLICK_SCRIPT
+    + """
 const waiting = [...document.querySelectorAll("figure")];
 function draw() {
   const figure = waiting.shift();
@@ -514,20 +900,27 @@ function draw() {
 }
 draw();
 """
+)
 
 # %% ../../nbs/show/02_report.ipynb #9a643e3d
 def report(
-    runs: list, # run folders, shown side by side
-    output: str | Path = "report.html", # the page
-    encode: list | None = None, # prepared folders whose scans are shown in the latent space too
-) -> Path: # of the page
+    runs: list,  # run folders, shown side by side
+    output: str | Path = "report.html",  # the page
+    encode: list | None = None,  # prepared folders whose scans are shown in the latent space too
+) -> Path:  # of the page
     "One self-contained HTML page of one or several runs."
     if not len(runs):
         raise MsvaeError("no run to report on: name at least one run folder")
     runs = [RunFolder(run) for run in runs]
-    sections = {"glance": ("At a glance", glance(runs)), "cohort": ("Cohort", _cohorts(runs)), "training": ("Training", _training(runs)),
-                "quality": ("Reconstructions and samples", _quality(runs)), "classes": ("Does the latent space separate the classes?", _classes(runs)),
-                "bias": ("Disease or scanner?", _bias(runs)), "features": ("What the latent features look like", _features(runs))}
+    sections = {
+        "glance": ("At a glance", glance(runs)),
+        "cohort": ("Cohort", _cohorts(runs)),
+        "training": ("Training", _training(runs)),
+        "quality": ("Reconstructions and samples", _quality(runs)),
+        "classes": ("Does the latent space separate the classes?", _classes(runs)),
+        "bias": ("Disease or scanner?", _bias(runs)),
+        "features": ("What the latent features look like", _features(runs)),
+    }
     if encode:
         sections["elsewhere"] = ("Scans from elsewhere", _elsewhere(runs, encode))
     if rest := _figures(runs, *_others(runs)):
@@ -538,9 +931,14 @@ def report(
     return Path(output)
 
 
-def _others(runs: list) -> list: # names
+def _others(runs: list) -> list:  # names
     "Figures that no section asks for."
-    return [name for run in runs for name, *_ in run.figures if not name.startswith(("quality-", "lda-", "bias-"))]
+    return [
+        name
+        for run in runs
+        for name, *_ in run.figures
+        if not name.startswith(("quality-", "lda-", "bias-"))
+    ]
 
 
 def _cohorts(runs: list) -> str:
@@ -548,12 +946,16 @@ def _cohorts(runs: list) -> str:
     pages = {run.name: _cohort(run) for run in runs}
     if len(set(pages.values())) == 1:
         return next(iter(pages.values()))
-    return "".join(f"<h3>{escape(run.name)}</h3><p>{escape(run.about)}</p>{pages[run.name]}" for run in runs)
+    return "".join(
+        f"<h3>{escape(run.name)}</h3><p>{escape(run.about)}</p>{pages[run.name]}" for run in runs
+    )
 
 
 def _features(runs: list) -> str:
     "Effects and traversals."
-    return _figures(runs, "lda-4", "lda-5", "lda-6", "lda-7", "lda-8", "lda-9") or "".join(run.missing("classify") for run in runs)
+    return _figures(runs, "lda-4", "lda-5", "lda-6", "lda-7", "lda-8", "lda-9") or "".join(
+        run.missing("classify") for run in runs
+    )
 
 # %% ../../nbs/show/02_report.ipynb #54d783dd
 def _page(runs: list, sections: dict, encode: list) -> str:
@@ -563,15 +965,33 @@ def _page(runs: list, sections: dict, encode: list) -> str:
     from plotly.offline import get_plotlyjs
 
     notices = list(dict.fromkeys((run.kind, run.about) for run in runs))
-    notices += [(kind, f"Scans from elsewhere, {folder}: {about}") for folder, (kind, about) in ((folder, describe_data(folder)) for folder in encode)]
+    notices += [
+        (kind, f"Scans from elsewhere, {folder}: {about}")
+        for folder, (kind, about) in ((folder, describe_data(folder)) for folder in encode)
+    ]
     if any(kind != "phantom" for kind, _ in notices):
-        notices.append(("person", "This page shows brains that are not known to be phantoms. Pass it on only as the persons' consent and your ethics approval allow."))
-    shown = "".join(f"<p class='data {'phantom' if kind == 'phantom' else 'person'}'>{escape(text)}</p>" for kind, text in notices)
-    links = "".join(f"<li><a href='#{key}'>{escape(title)}</a></li>" for key, (title, _) in sections.items())
-    body = "".join(f"<section id='{key}'><h2>{escape(title)}</h2>{content}</section>" for key, (title, content) in sections.items())
+        notices.append(
+            (
+                "person",
+                "This page shows brains that are not known to be phantoms. Pass it on only as the persons' consent and your ethics approval allow.",
+            )
+        )
+    shown = "".join(
+        f"<p class='data {'phantom' if kind == 'phantom' else 'person'}'>{escape(text)}</p>"
+        for kind, text in notices
+    )
+    links = "".join(
+        f"<li><a href='#{key}'>{escape(title)}</a></li>" for key, (title, _) in sections.items()
+    )
+    body = "".join(
+        f"<section id='{key}'><h2>{escape(title)}</h2>{content}</section>"
+        for key, (title, content) in sections.items()
+    )
     title = "Latent space of FLAIR brain scans: " + ", ".join(run.name for run in runs)
     made = f"Made by msvae {metadata.version('msvae_nbdev')} on {datetime.now():%Y-%m-%d %H:%M}. Research software, not for diagnosis."
-    return (f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{escape(title)}</title>"
-            f"<style>{CSS}</style></head><body><header><h1>{escape(title)}</h1><p class='note'>{made}</p>{shown}<noscript><p class='missing'>The figures need JavaScript.</p></noscript>"
-            f"<nav aria-label='Contents'><ul>{links}</ul></nav></header><main>{body}<footer>{made}</footer></main>"
-            f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>")
+    return (
+        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{escape(title)}</title>"
+        f"<style>{CSS}</style></head><body><header><h1>{escape(title)}</h1><p class='note'>{made}</p>{shown}<noscript><p class='missing'>The figures need JavaScript.</p></noscript>"
+        f"<nav aria-label='Contents'><ul>{links}</ul></nav></header><main>{body}<footer>{made}</footer></main>"
+        f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>"
+    )

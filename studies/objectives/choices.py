@@ -30,10 +30,21 @@ from msvae_nbdev.evaluation.evaluate import evaluate_run
 from msvae_nbdev.model.volumes import open_prepared
 
 KEPT = Path(__file__).parents[2] / "data" / "objectives"
-COHORTS = {"train": {"scale": 0.25, "seed": 31}, "other": {"scale": 0.25, "seed": 32}, "large": {"scale": 1.0, "seed": 41}}
+COHORTS = {
+    "train": {"scale": 0.25, "seed": 31},
+    "other": {"scale": 0.25, "seed": 32},
+    "large": {"scale": 1.0, "seed": 41},
+}
 EPOCHS = {"train": (15, 25), "large": (6, 12)}  # of the warm-up; in all
 POOLING = {"mean": layers.AveragePooling3D, "max": layers.MaxPooling3D}
-BASE = {"latent_dim": 256, "pooling": "mean", "dropout": 0.05, "kl_weight": 1.0, "negative_weight": 1.25, "rate": 2e-4}
+BASE = {
+    "latent_dim": 256,
+    "pooling": "mean",
+    "dropout": 0.05,
+    "kl_weight": 1.0,
+    "negative_weight": 1.25,
+    "rate": 2e-4,
+}
 ADVERSARIAL = ("negative_weight", "rate")  # what a warm-up does not depend on
 CHANGES = {
     "introvae": [{}, {"rate": 1e-4}, {"rate": 1e-4, "kl_weight": 0.25}, {"rate": 1e-4, "negative_weight": 2.0}, {"rate": 1e-4, "negative_weight": 1.0},
@@ -49,17 +60,32 @@ def plan() -> dict:
     for seed in (0, 1, 2):
         for objective, changes in CHANGES.items():
             for change in changes if seed < 2 else [{}]:
-                name = "-".join([objective, *(f"{key}={value}" for key, value in change.items()), str(seed)])
-                runs[name] = {"objective": objective, "seed": seed, "cohort": "train", **BASE, **change}
+                name = "-".join(
+                    [objective, *(f"{key}={value}" for key, value in change.items()), str(seed)]
+                )
+                runs[name] = {
+                    "objective": objective,
+                    "seed": seed,
+                    "cohort": "train",
+                    **BASE,
+                    **change,
+                }
     for objective in ("vae", "introvae"):
-        runs[f"{objective}-large-0"] = {"objective": objective, "seed": 0, "cohort": "large", **BASE}
+        runs[f"{objective}-large-0"] = {
+            "objective": objective,
+            "seed": 0,
+            "cohort": "large",
+            **BASE,
+        }
     return runs
 
 
 def build(settings: dict) -> None:
     "Let `train` build the networks of these settings."
     dropout = {"dropout": settings["dropout"]}
-    training.build_encoder = functools.partial(build_encoder, pooling=POOLING[settings["pooling"]], **dropout)
+    training.build_encoder = functools.partial(
+        build_encoder, pooling=POOLING[settings["pooling"]], **dropout
+    )
     training.build_decoder = functools.partial(build_decoder, **dropout)
     training.ADVERSARIAL_RATE = settings["rate"]
 
@@ -87,14 +113,22 @@ def share_warmup(folder: Path, run: Path, settings: dict) -> None:
 def knows(train, train_table, other, other_table) -> dict:
     "What latent vectors tell of people of another cohort: LDA of the classes, and R2 of what is known of a phantom."
     found = {}
-    for name, labels in (("five", lambda table: table.diagnosis), ("merged", lambda table: merge_leuko(table.diagnosis))):
-        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(train, labels(train_table))
+    for name, labels in (
+        ("five", lambda table: table.diagnosis),
+        ("merged", lambda table: merge_leuko(table.diagnosis)),
+    ):
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
+            train, labels(train_table)
+        )
         truth, said = labels(other_table), lda.predict(other)
         found[f"lda_{name}"] = balanced_accuracy_score(truth, said)
     found["ms_precision"] = precision_score(truth, said, labels=["ms"], average=None)[0]
     found["ms_recall"] = recall_score(truth, said, labels=["ms"], average=None)[0]
     for name in ("lesion_ml", "ventricle_ml", "age"):
-        target = [np.log(table[name] + 0.1) if name != "age" else table[name] for table in (train_table, other_table)]
+        target = [
+            np.log(table[name] + 0.1) if name != "age" else table[name]
+            for table in (train_table, other_table)
+        ]
         known = [values.notna().to_numpy() for values in target]
         ridge = RidgeCV(np.logspace(-2, 6, 17)).fit(train[known[0]], target[0][known[0]])
         found[f"r2_{name}"] = ridge.score(other[known[1]], target[1][known[1]])
@@ -104,12 +138,17 @@ def knows(train, train_table, other, other_table) -> dict:
 def with_truth(prepared) -> pd.DataFrame:
     "The table of a simulated cohort with what is known of each phantom."
     truth = read_tsv(prepared.path / "derivatives" / "truth" / "scans.tsv")
-    return prepared.table.merge(truth[["participant_id", "session_id", "lesion_ml", "ventricle_ml"]], how="left")
+    return prepared.table.merge(
+        truth[["participant_id", "session_id", "lesion_ml", "ventricle_ml"]], how="left"
+    )
 
 
 def score(folder: Path, run, settings: dict) -> dict:
     "Numbers of one run: held-out patients of its cohort, and all people of another."
-    quality, last = evaluate_run(run), run.history.tail(5).mean(numeric_only=True).filter(like="val_")
+    quality, last = (
+        evaluate_run(run),
+        run.history.tail(5).mean(numeric_only=True).filter(like="val_"),
+    )
     cohorts = [open_prepared(folder / name) for name in (settings["cohort"], "other")]
     tables = [with_truth(cohort) for cohort in cohorts]
     latents = [run.encode(cohort.volumes) for cohort in cohorts]
@@ -131,14 +170,26 @@ def one(folder: Path, name: str) -> None:
     (warmup, epochs), weight = EPOCHS[settings["cohort"]], settings["kl_weight"]
     options = {
         "vae": {"beta": weight},
-        "introvae": {"warmup_epochs": warmup, "kl_weight": weight, "negative_weight": settings["negative_weight"]},
+        "introvae": {
+            "warmup_epochs": warmup,
+            "kl_weight": weight,
+            "negative_weight": settings["negative_weight"],
+        },
         "softintrovae": {"warmup_epochs": warmup, "beta_kl": weight},
     }[settings["objective"]]
     common = {name: settings[name] for name in ("objective", "latent_dim", "seed")}
     if settings["objective"] != "vae":
         share_warmup(folder, run, settings)
     try:
-        trained = training.train(folder / settings["cohort"], run, **common, **options, epochs=epochs, verbose=2, save_every=300)
+        trained = training.train(
+            folder / settings["cohort"],
+            run,
+            **common,
+            **options,
+            epochs=epochs,
+            verbose=2,
+            save_every=300,
+        )
         result = score(folder, trained, settings)
     except MsvaeError as error:  # diverged or collapsed: that is a result
         result = {**settings, "failure": str(error).split(" (")[0]}
@@ -156,7 +207,16 @@ def pca_rows(folder: Path) -> list:
         pca.fit(np.concatenate([scans, scans[:, ::-1]]).reshape(2 * len(scans), -1))
         scores = [pca.transform(cohort.volumes.reshape(len(cohort), -1)) for cohort in cohorts]
         known = knows(scores[0][rows], tables[0].iloc[rows], scores[1], tables[1])
-        found.append({"name": f"pca-{seed}", "objective": "pca", "seed": seed, "cohort": "train", "latent_dim": BASE["latent_dim"], **known})
+        found.append(
+            {
+                "name": f"pca-{seed}",
+                "objective": "pca",
+                "seed": seed,
+                "cohort": "train",
+                "latent_dim": BASE["latent_dim"],
+                **known,
+            }
+        )
     return found
 
 
@@ -169,13 +229,19 @@ def kept_rows() -> dict:
 
 def table(folder: Path) -> None:
     "Add what FOLDER holds to choices.csv, and the histories of the default runs."
-    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in plan() if (folder / f"{name}.json").exists()}
+    found = {
+        name: json.loads((folder / f"{name}.json").read_text())
+        for name in plan()
+        if (folder / f"{name}.json").exists()
+    }
     rows = kept_rows() | {name: {"name": name, **result} for name, result in found.items()}
     if "pca-0" not in rows:
         rows |= {row["name"]: row for row in pca_rows(folder)}
     order = [name for name in (*plan(), "pca-0", "pca-1") if name in rows]
     (KEPT / "histories").mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([rows[name] for name in order]).to_csv(KEPT / "choices.csv", index=False, float_format="%.5g")
+    pd.DataFrame([rows[name] for name in order]).to_csv(
+        KEPT / "choices.csv", index=False, float_format="%.5g"
+    )
     for name in found:
         if "=" not in name and (folder / name / "history.csv").exists():
             shutil.copy(folder / name / "history.csv", KEPT / "histories" / f"{name}.csv")

@@ -24,7 +24,16 @@ from pathlib import Path
 import numpy as np
 
 TABLE = Path(__file__).parents[2] / "data" / "training_speed" / "speed.csv"
-MEASURED = ("round", "what", "objective", "implementation", "seconds_per_scan", "peak_mb", "load", "note")
+MEASURED = (
+    "round",
+    "what",
+    "objective",
+    "implementation",
+    "seconds_per_scan",
+    "peak_mb",
+    "load",
+    "note",
+)
 BATCH, ENCODED, LATENT = 16, 32, 32
 KERAS = ("keras-default", "keras-onednn", "kernels")
 TORCH = ("torch", "torch-channels-last", "torch-compile", "torch-compile-channels-last")
@@ -70,7 +79,9 @@ def keras_model(objective: str, fused: bool):
     from msvae_nbdev.model.vae import VAE
 
     networks = build_encoder(LATENT), build_decoder(LATENT)
-    model = VAE(*networks, seed=0) if objective == "vae" else IntroVAE(*networks, margin=100.0, seed=0)
+    model = (
+        VAE(*networks, seed=0) if objective == "vae" else IntroVAE(*networks, margin=100.0, seed=0)
+    )
     if not fused:
         model.encode, model.decode = model.encoder, model.decoder
     model.compile(optimizer=keras.optimizers.Adam(2e-4))
@@ -89,7 +100,9 @@ def measure_keras(what: str, objective: str, implementation: str, threads: int, 
     if what == "encode":
         encode = tf.function(lambda volumes: model.encode(volumes, training=False)[0])
         volumes = tf.constant(volumes_of_noise(ENCODED))
-        return {"seconds_per_scan": median_seconds(lambda: encode(volumes).numpy(), clock) / ENCODED}
+        return {
+            "seconds_per_scan": median_seconds(lambda: encode(volumes).numpy(), clock) / ENCODED
+        }
     step, volumes = tf.function(model.train_step), tf.constant(volumes_of_noise(BATCH))
     taken = median_seconds(lambda: step(volumes)["loss"].numpy(), clock)
     return {"seconds_per_scan": taken / BATCH, "peak_mb": peak_mb()}
@@ -101,13 +114,26 @@ def measure_epochs(objective: str, prepared: Path) -> list:
 
     epochs, warmup = (5, None) if objective == "vae" else (8, 4)
     with tempfile.TemporaryDirectory() as folder:
-        run = train(prepared, Path(folder) / "run", objective, epochs=epochs, warmup_epochs=warmup, verbose=0)
+        run = train(
+            prepared,
+            Path(folder) / "run",
+            objective,
+            epochs=epochs,
+            warmup_epochs=warmup,
+            verbose=0,
+        )
         history = run.history
     per_scan, rows = history.seconds / history.scans, []
-    for name, phase in (("", per_scan[:warmup]), ("adversarial ", per_scan[warmup:] if warmup else per_scan[:0])):
+    for name, phase in (
+        ("", per_scan[:warmup]),
+        ("adversarial ", per_scan[warmup:] if warmup else per_scan[:0]),
+    ):
         if len(phase):
             first = {"what": f"first {name}epoch", "seconds_per_scan": phase.iloc[0]}
-            rows += [first, {"what": f"later {name}epochs", "seconds_per_scan": phase.iloc[1:].median()}]
+            rows += [
+                first,
+                {"what": f"later {name}epochs", "seconds_per_scan": phase.iloc[1:].median()},
+            ]
     return rows
 
 
@@ -122,19 +148,32 @@ def torch_networks():
         return [kind(count, eps=1e-3, momentum=0.1), nn.LeakyReLU(0.2)]
 
     def dense(inputs):
-        return [nn.Linear(inputs, 512, bias=False), *normalise(nn.BatchNorm1d, 512), nn.Dropout(0.05)]
+        return [
+            nn.Linear(inputs, 512, bias=False),
+            *normalise(nn.BatchNorm1d, 512),
+            nn.Dropout(0.05),
+        ]
 
     def down(inputs, count):
-        return [nn.Conv3d(inputs, count, 3, padding=1, bias=False), nn.AvgPool3d(2), *normalise(nn.BatchNorm3d, count)]
+        return [
+            nn.Conv3d(inputs, count, 3, padding=1, bias=False),
+            nn.AvgPool3d(2),
+            *normalise(nn.BatchNorm3d, count),
+        ]
 
     def up(inputs, count):
         last = count == 1
-        return [*normalise(nn.BatchNorm3d, inputs), nn.ConvTranspose3d(inputs, count, 4, 2, 1, bias=last)]
+        return [
+            *normalise(nn.BatchNorm3d, inputs),
+            nn.ConvTranspose3d(inputs, count, 4, 2, 1, bias=last),
+        ]
 
     class Encoder(nn.Module):
         def __init__(self):
             super().__init__()
-            self.features = nn.Sequential(*down(1, 16), *down(16, 32), *down(32, 64), nn.Flatten(), *dense(9600))
+            self.features = nn.Sequential(
+                *down(1, 16), *down(16, 32), *down(32, 64), nn.Flatten(), *dense(9600)
+            )
             self.mean, self.log_variance = nn.Linear(512, LATENT), nn.Linear(512, LATENT)
             nn.init.normal_(self.log_variance.weight, std=1e-3)
             nn.init.constant_(self.log_variance.bias, -2.0)
@@ -166,10 +205,22 @@ class TorchModel:
             networks = [network.to(memory_format=torch.channels_last_3d) for network in networks]
         if objective == "introvae":
             kinds = torch.nn.BatchNorm1d, torch.nn.BatchNorm3d
-            for layer in (layer for network in networks for layer in network.modules() if isinstance(layer, kinds)):
-                layer.eval().requires_grad_(False)  # the adversarial phase uses running statistics; dropout stays
-        self.learnt = [[weight for weight in network.parameters() if weight.requires_grad] for network in networks]
-        self.optimizers = [torch.optim.Adam(weights, 2e-4, eps=1e-7, fused=True) for weights in self.learnt]
+            for layer in (
+                layer
+                for network in networks
+                for layer in network.modules()
+                if isinstance(layer, kinds)
+            ):
+                layer.eval().requires_grad_(
+                    False
+                )  # the adversarial phase uses running statistics; dropout stays
+        self.learnt = [
+            [weight for weight in network.parameters() if weight.requires_grad]
+            for network in networks
+        ]
+        self.optimizers = [
+            torch.optim.Adam(weights, 2e-4, eps=1e-7, fused=True) for weights in self.learnt
+        ]
         if compiled:
             torch._functorch.config.donated_buffer = False  # the adversarial step goes back twice
             networks = [torch.compile(network, dynamic=False) for network in networks]
@@ -235,7 +286,10 @@ def measure_torch(what: str, objective: str, implementation: str, threads: int, 
             taken = median_seconds(lambda: model.encoder(volumes)[0].numpy(), clock)
         return {"seconds_per_scan": taken / count}
     step = model.vae_step if objective == "vae" else model.introvae_step
-    return {"seconds_per_scan": median_seconds(lambda: step(volumes), clock) / BATCH, "peak_mb": peak_mb()}
+    return {
+        "seconds_per_scan": median_seconds(lambda: step(volumes), clock) / BATCH,
+        "peak_mb": peak_mb(),
+    }
 
 
 # The measurements, one process each
@@ -255,30 +309,50 @@ def environment(implementation: str, threads: int, isa: str, folder: Path) -> di
     ours = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA")
     found = {name: value for name, value in os.environ.items() if name not in ours}
     found |= {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    found["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")  # not what was compiled for another instruction set
+    found["TORCHINDUCTOR_CACHE_DIR"] = str(
+        folder / "inductor"
+    )  # not what was compiled for another instruction set
     if isa != "native":  # PyTorch's own loops, MKL and torch.compile have a limit of their own
-        found |= {"ONEDNN_MAX_CPU_ISA": isa, "ATEN_CPU_CAPABILITY": isa.lower(), "MKL_ENABLE_INSTRUCTIONS": isa}
+        found |= {
+            "ONEDNN_MAX_CPU_ISA": isa,
+            "ATEN_CPU_CAPABILITY": isa.lower(),
+            "MKL_ENABLE_INSTRUCTIONS": isa,
+        }
     if implementation == "keras-default" and isa != "native":
-        found["TF_ENABLE_ONEDNN_OPTS"] = "0"  # TensorFlow asks the processor, which does not know of the limit
+        found["TF_ENABLE_ONEDNN_OPTS"] = (
+            "0"  # TensorFlow asks the processor, which does not know of the limit
+        )
     elif implementation != "keras-default":
         found["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as msvae_nbdev sets it
     return found
 
 
-def run_process(what: str, objective: str, implementation: str, threads: int, isa: str, folder: Path) -> list:
+def run_process(
+    what: str, objective: str, implementation: str, threads: int, isa: str, folder: Path
+) -> list:
     "Make one measurement in a process of its own. Where torch.compile does not work, its row says so."
     measurement = [what, objective, implementation, str(folder / "prepared")]
     command = [sys.executable, __file__, "--measure", *measurement, "--threads", str(threads)]
-    load, variables = round(os.getloadavg()[0], 1), environment(implementation, threads, isa, folder)
+    load, variables = (
+        round(os.getloadavg()[0], 1),
+        environment(implementation, threads, isa, folder),
+    )
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     if done.returncode == 0:
         rows = json.loads(done.stdout.splitlines()[-1])
     elif "compile" in implementation:
-        lines = [line.strip() for line in done.stderr.splitlines() if "Error" in line or "Exception" in line]
+        lines = [
+            line.strip()
+            for line in done.stderr.splitlines()
+            if "Error" in line or "Exception" in line
+        ]
         rows = [{"what": what, "note": "torch.compile: " + (lines or ["failed"])[-1][:200]}]
     else:
         raise SystemExit(done.stderr)
-    return [{"objective": objective, "implementation": implementation, "load": load, **row} for row in rows]
+    return [
+        {"objective": objective, "implementation": implementation, "load": load, **row}
+        for row in rows
+    ]
 
 
 def benchmark(rounds: int, threads: int, isa: str) -> None:
@@ -311,11 +385,17 @@ def benchmark(rounds: int, threads: int, isa: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each measurement is made")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=cores, help="cores to use; 1: processor time, not the clock")
-    parser.add_argument("--isa", default="native", help="AVX2: keep all libraries to these instructions")
+    parser.add_argument(
+        "--threads", type=int, default=cores, help="cores to use; 1: processor time, not the clock"
+    )
+    parser.add_argument(
+        "--isa", default="native", help="AVX2: keep all libraries to these instructions"
+    )
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
