@@ -1,4 +1,4 @@
-"""Score runs with 500 samples each and keep what studies/07_quality shows: `python data/quality_runs.py RUN RUN` fills data/quality."""
+"""Score runs with 500 samples each and keep what studies/07_quality shows: `python studies/quality/score.py RUN RUN` fills data/quality."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ from msvae_nbdev.model.training import encode, load_run
 SAMPLES = 500
 SHOWN = ("healthy", "ms", "leuko1", "leuko3")
 FIGURES = ("quality-3-samples", "quality-4-neighbours", "quality-5-resolution")
-KEPT = Path(__file__).parent / "quality"
+KEPT = Path(__file__).parents[2] / "data" / "quality"
 
 
 def shown_scans(table) -> dict:  # diagnosis: row of the test scan

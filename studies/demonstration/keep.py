@@ -1,4 +1,4 @@
-"""Keep the small results of a demonstration for the docs: `python data/keep.py msvae-demo` fills data/demo."""
+"""Keep the small results of a demonstration for the docs: `python studies/demonstration/keep.py msvae-demo` fills data/demo."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ KEPT = ("history.csv", "quality.json", "lda.json", "bias.json")
 
 if __name__ == "__main__":
     for run in sorted(Path(sys.argv[1]).glob("*vae-*")):
-        target = Path(__file__).parent / "demo" / run.name
+        target = Path(__file__).parents[2] / "data" / "demo" / run.name
         target.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             shutil.copy(run / name, target / name)

@@ -1,4 +1,4 @@
-"""Keep what the tutorial on the latent space shows of a run: `python data/keep_latent.py RUN` fills data/latent/NAME (figures, numbers, latents)."""
+"""Keep what the tutorial on the latent space shows of a run: `python studies/demonstration/keep_latent.py RUN` fills data/latent/NAME (figures, numbers, latents)."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ FIGURES = (
 
 if __name__ == "__main__":
     run = Path(sys.argv[1])
-    target = Path(__file__).parent / "latent" / run.resolve().name
+    target = Path(__file__).parents[2] / "data" / "latent" / run.resolve().name
     (target / "figures").mkdir(parents=True, exist_ok=True)
     for name in FIGURES:
         shutil.copy(run / "figures" / f"{name}.json", target / "figures" / f"{name}.json")
