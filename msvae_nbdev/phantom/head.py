@@ -35,21 +35,25 @@ class Head(NamedTuple):
     t1: np.ndarray  # float32 on the box, the template's T1-weighted intensity
 
     @property
-    def spacing(self) -> float:  # millimetres a side
+    def spacing(self) -> float:  # millimetres
+        "Side of a voxel."
         return self.affine[0, 0]
 
     @property
-    def start(self) -> np.ndarray:  # (3,), grid index of the box's first voxel
+    def start(self) -> np.ndarray:  # (3,), grid index
+        "The first voxel of the box."
         return np.array([axis.start for axis in self.box])
 
     @property
-    def box_affine(self) -> np.ndarray:  # (4, 4), voxel index of the box to MNI millimetres
+    def box_affine(self) -> np.ndarray:  # (4, 4)
+        "Voxel index of the box to MNI millimetres."
         return self.affine @ nib.affines.from_matvec(np.eye(3), self.start)
 
     def on_grid(
         self,
         map_: np.ndarray,  # on the box
-    ) -> np.ndarray:  # float32 on the whole grid, 0 around the box
+    ) -> np.ndarray:  # float32
+        "The map on the whole grid, 0 around the box."
         whole = np.zeros(self.shell.shape, np.float32)
         whole[self.box] = map_
         return whole
