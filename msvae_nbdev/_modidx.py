@@ -1039,6 +1039,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'msvae_nbdev.phantom.pose.truth_affine': ( 'phantom/pose.html#truth_affine',
                                                                                      'msvae_nbdev/phantom/pose.py')},
             'msvae_nbdev.phantom.scan': { 'msvae_nbdev.phantom.scan.Phantom': ('phantom/scan.html#phantom', 'msvae_nbdev/phantom/scan.py'),
+                                          'msvae_nbdev.phantom.scan.Phantom.figure': ( 'phantom/scan.html#phantom.figure',
+                                                                                       'msvae_nbdev/phantom/scan.py'),
                                           'msvae_nbdev.phantom.scan._Lattice': ( 'phantom/scan.html#_lattice',
                                                                                  'msvae_nbdev/phantom/scan.py'),
                                           'msvae_nbdev.phantom.scan._Subject': ( 'phantom/scan.html#_subject',

@@ -209,6 +209,18 @@ class Phantom(NamedTuple):
     anatomy: Anatomy
     load: LesionLoad
 
+    def figure(
+        self,
+        lesions: bool = True,  # mark them
+    ):  # a Plotly figure
+        "The image in three planes through its middle."
+        from msvae_nbdev.figures import brain_figure
+
+        image = self.image / np.percentile(self.image[self.brain], 99)
+        overlays = [self.lesion] if lesions else None
+        label = f"lesions of {self.load.plaques_ml + self.load.vascular_ml:.1f} ml"
+        return brain_figure([image], [label], [self.affine], at=None, overlays=overlays, pixel=1.5)
+
 # %% ../../nbs/phantom/05_scan.ipynb #9d710236
 def _apply_coil_and_noise(
     image: np.ndarray,  # float32 on the grid, overwritten
