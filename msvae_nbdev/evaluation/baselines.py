@@ -9,8 +9,9 @@ __all__ = ['PCABaseline', 'fit_pca']
 from dataclasses import dataclass
 
 import numpy as np
-from .similarity import check_volumes
 from sklearn.decomposition import PCA
+
+from .similarity import check_volumes
 
 # %% ../../nbs/evaluation/04_baselines.ipynb #f9045d9f
 @dataclass(frozen=True)

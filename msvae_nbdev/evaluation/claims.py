@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from .intervals import bootstrap_weights, patient_interval, wilson_interval
 
 from ..core import MsvaeError, merge_leuko, read_json, read_tsv
+from .intervals import bootstrap_weights, patient_interval, wilson_interval
 
 # %% ../../nbs/evaluation/09_claims.ipynb #82ab38c9
 INTERVALS = ("paired by patient", "by patient", "independent", "by scan")  # best first
@@ -41,7 +41,7 @@ def difference(
     kind = max(first.interval, second.interval, key=INTERVALS.index)
     return Estimate(value, value - below, value + above, kind)
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #db2c9ecb
 def _minus(first: Estimate | None, second: Estimate | None) -> Estimate | None:
     "`difference`, where both terms are known."
     return None if first is None or second is None else difference(first, second)
@@ -64,7 +64,7 @@ def compare_patients(
     lower, upper = np.nanquantile(drawn, [0.025, 0.975])
     return Estimate(value, lower, upper, "paired by patient" if paired else "by patient")
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #70e85f46
 def _draw(scans: pd.DataFrame, seed: int) -> np.ndarray | None:  # (1 + draws, scans)
     "How often each scan is drawn; first all once. A seed draws the same patients from any table."
     names, code = np.unique(scans["participant_id"].to_numpy(str), return_inverse=True)
@@ -93,7 +93,7 @@ def separation(
         recall = weights @ (own * named) / (weights @ own)
         return recall - weights @ (others * named) / (weights @ others)
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #e61d3c38
 def _members(scans: pd.DataFrame, first: str, second: str | None) -> tuple:  # three of (n,) bool
     "Scans of the class, scans of the others, scans taken for the class; merged classes."
     truth = merge_leuko(scans["diagnosis"]).to_numpy()
@@ -113,7 +113,7 @@ def _separation(run: dict, first: str, second: str | None = None) -> Estimate | 
     patients = scans["participant_id"].to_numpy()
     return _minus(_share(named[own], patients[own]), _share(named[others], patients[others]))
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #6bcf6c46
 def _share(hits: np.ndarray, patients: np.ndarray) -> Estimate | None:
     "A share of scans with its interval by patient; None with fewer than two patients."
     interval = patient_interval(hits, patients) if len(hits) else None
@@ -190,7 +190,7 @@ def _row(claim: str, models: str, measure: str, found: Estimate | None) -> dict:
         holds = "holds" if found.lower > 0 else "does not hold"
     return {"claim": claim, "models": models, "measure": measure, **found._asdict(), "holds": holds}
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #ebde8ee1
 def _estimate(run: dict, where: str, measure: str) -> Estimate | None:  # where: test or samples
     "A measure of quality.json, None without value or interval."
     numbers = run["quality"].get(where) or {}
@@ -200,7 +200,7 @@ def _estimate(run: dict, where: str, measure: str) -> Estimate | None:  # where:
     kind = "by patient" if where == "test" else "independent"
     return Estimate(numbers[measure], *interval, kind)
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #a91d4595
 def _score_gain(run: dict, other: dict, measure: str) -> Estimate | None:
     "By how much reconstructions of one run score higher than those of another."
     scans = run.get("quality_scans"), other.get("quality_scans")
@@ -238,7 +238,7 @@ def _sample_rows(runs: dict, kinds: dict) -> list:
             rows.append(_row(claim, name, f"{measure}, reconstructions - samples", _minus(*terms)))
     return rows
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #7feab546
 def _ms_rows(runs: dict) -> list:
     "MS separates in every model."
     claim, measure = "MS separates from the rest", "recall of MS - share of the others taken for MS"
@@ -261,7 +261,7 @@ def _size_rows(runs: dict, kinds: dict) -> list:
             rows.append(row | {"holds": turned.get(row["holds"], row["holds"])})
     return rows
 
-
+# %% ../../nbs/evaluation/09_claims.ipynb #3b13e7c4
 def _sizes(runs: dict, kinds: dict, kind: str) -> tuple:  # (text, smallest, largest or None)
     "The smallest and the largest run of a kind, where they differ in size."
     size = {name: runs[name]["quality"]["model"]["latent_dim"] for name in kinds[kind]}

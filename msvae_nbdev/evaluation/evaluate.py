@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+
+from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, write_json, write_tsv
 from .baselines import PCABaseline, fit_pca
 from .intervals import bootstrap_ratio, bootstrap_weights
 from .lesions import find_lesions
@@ -23,6 +25,12 @@ from msvae_nbdev.evaluation.reconstructions import (
     score_scans,
     scores_with_intervals,
 )
+from msvae_nbdev.evaluation.samples import (
+    bootstrap_diversity,
+    neighbour_figure,
+    sample_figure,
+    score_samples,
+)
 from msvae_nbdev.evaluation.sharpness import (
     ARTEFACT_LIMIT,
     BAND_MM,
@@ -30,14 +38,6 @@ from msvae_nbdev.evaluation.sharpness import (
     resolution_figure,
 )
 from .similarity import brain_mask, check_pair, check_volumes
-
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, write_json, write_tsv
-from msvae_nbdev.evaluation.samples import (
-    bootstrap_diversity,
-    neighbour_figure,
-    sample_figure,
-    score_samples,
-)
 from ..figures import save_figure, slice_figure
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #0de55b0a
@@ -80,7 +80,7 @@ def _reconstruction_sentences(quality: dict) -> list:
         said.append("It reconstructs no better than the mean image: it tells nothing of the scan.")
     return said + _pattern_sentence("reconstructions", test)
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #fc63c816
 def _pattern_sentence(name: str, numbers: dict) -> list:
     "That there is a repeating pattern, where there is one."
     strength = numbers.get("artefact", 0)
@@ -89,7 +89,7 @@ def _pattern_sentence(name: str, numbers: dict) -> list:
     found = f"The {name} carry a repeating pattern (artefact {strength:.1f})"
     return [f"{found}: a checkerboard, not anatomy."]
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #b0344454
 def _diversity_sentence(samples: dict) -> list:
     "Diversity and detail of the samples, where they are known."
     if samples.get("diversity") is None or not np.isfinite(samples["diversity"]):
@@ -97,7 +97,7 @@ def _diversity_sentence(samples: dict) -> list:
     shares = f"{samples['diversity']:.2f} of the diversity and {samples['sharpness_ratio']:.2f}"
     return [f"Samples have {shares} of the detail of real scans."]
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #caac209f
 def _lesion_sentence(test: dict) -> list:
     "What is left of the lesions, where they are known."
     if "lesion_fidelity" not in test:
@@ -283,12 +283,12 @@ def evaluate_run(
     evaluation.save(run.path, table)
     return _without_nan(evaluation.quality)
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #0886c965
 def _model_facts(run) -> dict:
     objective = run.config.get("objective", "model")
     return {"objective": objective, "latent_dim": int(run.latent_dim)}
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #b495e702
 def _known_lesions(run, table: pd.DataFrame, seed: int) -> np.ndarray | None:
     "True lesions of the test scans, where the run knows its cohort."
     if "prepared" not in run.config:
@@ -306,7 +306,7 @@ def _one_per_class(table: pd.DataFrame) -> pd.Series:  # row in `table`, by the 
     labels = {DIAGNOSIS_LABELS.get(name, str(name)): rows[name] for name in names}
     return pd.Series(labels or {"Scan": 0})
 
-
+# %% ../../nbs/evaluation/08_evaluate.ipynb #196c22f1
 def _names(run, evaluation: Evaluation) -> tuple:  # (model, PCA)
     "What the model and the PCA are called in the figures."
     objective = evaluation.quality["model"]["objective"]

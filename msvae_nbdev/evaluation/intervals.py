@@ -44,7 +44,7 @@ def patient_interval(
     means = weights @ values[known] / drawn
     return _middle(means if statistic is None else [statistic(mean) for mean in means])
 
-
+# %% ../../nbs/evaluation/00_intervals.ipynb #49050d5f
 def _middle(values) -> list:  # [lower, upper]
     "The middle 95 %; NaN, no value, counts as infinitely large."
     known = np.nan_to_num(values, nan=np.inf)

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlparse
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from .similarity import check_pair, check_volumes, each_scan
 from scipy import ndimage
 
 from ..core import read_json, read_tsv
+from .similarity import check_pair, check_volumes, each_scan
 from msvae_nbdev.phantom.simulate import (
     Grid,
     load_head,

@@ -9,6 +9,7 @@ __all__ = ['MEANS', 'ERROR_GAIN', 'score_scans', 'scores_with_intervals', 'error
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+
 from .intervals import patient_interval
 from .lesions import lesion_contrast, ventricle_ml
 from msvae_nbdev.evaluation.sharpness import (
@@ -18,7 +19,6 @@ from msvae_nbdev.evaluation.sharpness import (
     spectral_scores,
 )
 from .similarity import ms_ssim, mse, psnr, ssim_in_masks
-
 from ..figures import brain_figure
 
 # %% ../../nbs/evaluation/05_reconstructions.ipynb #fb12631b
@@ -110,7 +110,7 @@ def error_difference(
     patients: np.ndarray,  # (n,), whose scans they are
     seed: int = 0,  # of the bootstrap
 ) -> dict:  # mse_difference, mse_difference_interval, outcome
-    "Squared error of the model minus that of the PCA, its interval, and which of the two is better."
+    "Squared error of the model minus that of the PCA, its interval, and which is better."
     difference = (model["mse"] - pca["mse"]).to_numpy()
     interval = patient_interval(difference, patients, seed=seed)
     lower, upper = interval or (-np.inf, np.inf)

@@ -10,6 +10,7 @@ __all__ = ['pair_differences', 'diversity', 'bootstrap_diversity', 'bootstrap_po
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+
 from msvae_nbdev.evaluation.intervals import (
     Bootstrapped,
     bootstrap_ratio,
@@ -26,7 +27,6 @@ from msvae_nbdev.evaluation.set_distances import (
 )
 from .sharpness import artefact, band_power, soft_window
 from .similarity import check_volumes, ms_ssim
-
 from ..figures import brain_figure
 
 # %% ../../nbs/evaluation/07_samples.ipynb #3524154b
@@ -141,12 +141,12 @@ def _memorisation(
     }
     return numbers, {"nearer_to_train": interval}, nearest
 
-
+# %% ../../nbs/evaluation/07_samples.ipynb #bb27afd2
 def _singles(patients: np.ndarray | None):
     "Rows of one scan per patient; all where every scan is of another patient."
     return slice(None) if patients is None else first_scans(patients)
 
-
+# %% ../../nbs/evaluation/07_samples.ipynb #bd9d25af
 def _leaning(samples: SetFeatures, real: SetFeatures, train: np.ndarray, seed: int) -> tuple:
     "`nearer_to_train` with its interval."
     to_train = squared_distances(samples.details, train)
@@ -188,7 +188,7 @@ def score_samples(
         numbers, intervals, nearest = numbers | found[0], intervals | found[1], found[2]
     return numbers | {"intervals": intervals}, nearest
 
-
+# %% ../../nbs/evaluation/07_samples.ipynb #8ff98403
 def _features(volumes: np.ndarray, window: np.ndarray, scales: list) -> SetFeatures:
     details, _ = detail_features(volumes, window, scales)
     return SetFeatures(details, region_features(volumes, window))

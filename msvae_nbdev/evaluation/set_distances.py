@@ -10,10 +10,11 @@ __all__ = ['SET_MEASURES', 'first_scans', 'detail_features', 'region_features', 
 from dataclasses import dataclass
 
 import numpy as np
-from .intervals import half_sample_intervals
-from .similarity import check_volumes, halve
 from scipy import ndimage
 from sklearn.metrics.pairwise import euclidean_distances
+
+from .intervals import half_sample_intervals
+from .similarity import check_volumes, halve
 
 # %% ../../nbs/evaluation/06_set_distances.ipynb #56b3e076
 def first_scans(
@@ -41,7 +42,7 @@ def detail_features(
         scales = [float(np.sqrt(layer.var(0).sum())) or 1.0 for layer in layers]
     return np.concatenate([layer / scale for layer, scale in zip(layers, scales)], 1), scales
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #dfa5f955
 def _double(volumes: np.ndarray) -> np.ndarray:  # (n, i, j, k) to (n, 2i, 2j, 2k)
     "Each voxel as 2x2x2 voxels."
     return volumes.repeat(2, 1).repeat(2, 2).repeat(2, 3)
@@ -62,7 +63,7 @@ def region_features(
     centred = rest - _part_means(rest, [sum(parts)])[:, :, None, None]
     return np.concatenate([*features, _log_power(centred, parts)], 1)
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #dcdf40a0
 def _octants(window: np.ndarray) -> list:  # eight (i, j, k)
     "The window cut in eight at its centre of mass."
     centre = ndimage.center_of_mass(window)
@@ -73,13 +74,13 @@ def _octants(window: np.ndarray) -> list:  # eight (i, j, k)
         parts.append((x[:, None, None] & y[:, None] & z) * window)
     return parts
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #324af427
 def _part_means(volumes: np.ndarray, parts: list) -> np.ndarray:  # (n, number of parts)
     "Weighted means."
     means = [np.tensordot(volumes, part.astype(np.float32), 3) / part.sum() for part in parts]
     return np.stack(means, 1).astype(np.float64)
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #3ea66fa8
 def _log_power(volumes: np.ndarray, parts: list) -> np.ndarray:  # (n, number of parts)
     "Half the logarithm of the mean square; a millionth of full scale is as good as none."
     return 0.5 * np.log(_part_means(np.square(volumes), parts) + 1e-12)
@@ -102,7 +103,7 @@ def mmd(
     across = squared_distances(real, generated)
     return _mmd(within, across, squared_distances(generated, generated))
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #3fadb426
 def _mmd(within: np.ndarray, across: np.ndarray, other: np.ndarray) -> float:
     "From squared distances: (n, n) among the real, (n, m) to the generated, (m, m) among these."
     n, m = across.shape
@@ -131,7 +132,7 @@ def frechet_distance(
     common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
     return float(shift + np.trace(first) + np.trace(second) - 2 * common)
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #7aec86f3
 def _spread(real: np.ndarray) -> np.ndarray:  # (f,)
     "Standard deviations of features; what does not vary is not divided by zero."
     return np.maximum(real.std(0, ddof=1), 1e-6 * (np.abs(real).max() or 1))
@@ -202,7 +203,7 @@ def _all_distances(details: tuple, real: np.ndarray, other: np.ndarray) -> np.nd
     frechet = frechet_distance(real, other)
     return np.array([_mmd(*details), frechet, *precision_recall(real, other)])
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #3f6e256a
 def _floors(real: SetFeatures, train: SetFeatures, size: int, seed: int) -> dict:
     "Means of the distances between real scans and up to five draws of training scans."
     rng = np.random.default_rng(seed)
@@ -217,7 +218,7 @@ def _floors(real: SetFeatures, train: SetFeatures, size: int, seed: int) -> dict
         floors.append(_all_distances(pairs, real.regions, drawn.regions))
     return {f"{name}_floor": float(each) for name, each in zip(SET_MEASURES, np.mean(floors, 0))}
 
-
+# %% ../../nbs/evaluation/06_set_distances.ipynb #7753bd72
 def _clipped(intervals: np.ndarray | None) -> dict:  # measure: [lower, upper] or None
     "Intervals by name; shares stay in [0, 1]."
     if intervals is None:

@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 import plotly.graph_objects as go
-from .similarity import check_pair, check_volumes, each_scan
 from scipy import fft, ndimage
 
+from .similarity import check_pair, check_volumes, each_scan
 from ..space import FACTOR
 
 # %% ../../nbs/evaluation/02_sharpness.ipynb #dd56e533
@@ -120,7 +120,7 @@ def _pattern_power(power: np.ndarray, bands: Bands) -> np.ndarray:  # one vector
     in_shells = np.bincount(bands.shell[~lattice], power[~lattice], bands.shell.max() + 1)
     return np.concatenate([[in_band], in_shells, power[lattice]])
 
-
+# %% ../../nbs/evaluation/02_sharpness.ipynb #c4418016
 def _pattern_excess(real: np.ndarray, made: np.ndarray, bands: Bands) -> float:
     "Power at the lattices beyond what the shells' own gain explains, over that of the real band."
     shells = bands.shell.max() + 1
@@ -178,7 +178,7 @@ def _pair_powers(a: np.ndarray, b: np.ndarray, bands: Bands) -> tuple:
     in_shells = [np.bincount(bands.shell.ravel(), product.ravel()) for product in products]
     return in_band, in_shells, *(_pattern_power(power, bands) for power in products[1:])
 
-
+# %% ../../nbs/evaluation/02_sharpness.ipynb #cbf8cbdc
 def _correlation(sums: np.ndarray) -> np.ndarray:  # (n, 3[, s]) to (n[, s])
     "Cross power over the root of both powers; 0 where the second has none."
     cross, first, second = (sums[:, number] for number in range(3))

@@ -132,7 +132,8 @@ def ssim_in_masks(
     originals, reconstructions = check_pair(originals, reconstructions)
     if min(originals.shape[1:]) < side:
         raise MsvaeError(
-            f"volumes of {originals.shape[1:]} are too small for an SSIM with a cube of {side} voxels"
+            f"volumes of {originals.shape[1:]} are too small "
+            f"for an SSIM with a cube of {side} voxels"
         )
     inner = slice((side - 1) // 2, -((side - 1) // 2) or None)
     masks = [mask[inner, inner, inner] for mask in masks]
@@ -173,7 +174,7 @@ def ms_ssim(
     reconstructions: np.ndarray,  # same shape
     side: int = 5,  # of the sliding cube, voxels, odd
 ) -> np.ndarray:  # (n,), 1 for equal volumes
-    "Multi-scale structural similarity of each scan: three scales; MsvaeError where they do not fit."
+    "Structural similarity of each scan over three scales; MsvaeError where they do not fit."
     originals, reconstructions = check_pair(originals, reconstructions)
     if min(originals.shape[1:]) < 4 * side:
         raise MsvaeError(
