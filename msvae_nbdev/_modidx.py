@@ -262,6 +262,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'msvae_nbdev/evaluation/claims.py')},
             'msvae_nbdev.evaluation.evaluate': { 'msvae_nbdev.evaluation.evaluate.Evaluation': ( 'evaluation/evaluate.html#evaluation',
                                                                                                  'msvae_nbdev/evaluation/evaluate.py'),
+                                                 'msvae_nbdev.evaluation.evaluate.Evaluation.__repr__': ( 'evaluation/evaluate.html#evaluation.__repr__',
+                                                                                                          'msvae_nbdev/evaluation/evaluate.py'),
                                                  'msvae_nbdev.evaluation.evaluate.Evaluation._repr_html_': ( 'evaluation/evaluate.html#evaluation._repr_html_',
                                                                                                              'msvae_nbdev/evaluation/evaluate.py'),
                                                  'msvae_nbdev.evaluation.evaluate.Evaluation.figure': ( 'evaluation/evaluate.html#evaluation.figure',

@@ -122,7 +122,7 @@ def describe_quality(
 _COLUMNS = {"pca": "PCA", "mean": "mean image"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     "Scores of a model's reconstructions and samples beside the baselines."
 
@@ -141,6 +141,9 @@ class Evaluation:
         intervals = columns["model"]["intervals"]
         rows = [name for name in columns["model"] if name in intervals or name == "artefact"]
         return pd.DataFrame(columns).reindex(rows).astype(float)
+
+    def __repr__(self) -> str:
+        return f"Evaluation: {self.quality['verdict']}"
 
     def _repr_html_(self) -> str:
         said = f"<p>{escape(self.quality['verdict'])}</p>"
