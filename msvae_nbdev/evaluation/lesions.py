@@ -62,12 +62,12 @@ def phantom_lesions(
     age = row["age"] + row["years"]
     anatomy = make_anatomy(seed, *who, row["sex"], age, variation)
     load = make_burden(seed, *who, age, row["years"], disease)
-    maps = make_changes(seed, *who, load, head, np.linalg.det(anatomy.size))
+    bright, _ = make_changes(seed, *who, load, head, np.linalg.det(anatomy.size))
     pose = make_pose(stream(seed, *who, row["session"], "pose"), anatomy.size)
     to_scan = np.linalg.inv(registered_affine(pose, anatomy.displacement))
     fine = Grid(tuple(2 * side for side in SHAPE), to_scan @ _half_voxels(AFFINE))
     sampled = scan_maps(
-        [maps.bright, head.brain],
+        [bright, head.brain],
         _box_affine(head),
         fine,
         pose,
