@@ -70,7 +70,7 @@ class _Fitted(FrozenEstimator):
     def fit(self, X, y, sample_weight=None):
         return self
 
-
+# %% ../../nbs/latent/03_calibration.ipynb #20f3be7e
 def fit_temperature(
     model: LatentLDA,  # fitted on other patients
     X: np.ndarray,  # (n, k)
@@ -93,12 +93,12 @@ def _scan_losses(proba: np.ndarray, position: np.ndarray) -> np.ndarray:  # (n,)
     "Negative log probability of the true class."
     return -np.log(np.maximum(proba[np.arange(len(position)), position], 1e-12))
 
-
+# %% ../../nbs/latent/03_calibration.ipynb #cf4418eb
 def _class_positions(model: LatentLDA, diagnosis) -> np.ndarray:  # (n,), -1: unknown to the model
     "The column of each scan's class."
     return pd.Index(model.classes_).get_indexer(np.asarray(diagnosis))
 
-
+# %% ../../nbs/latent/03_calibration.ipynb #84faed31
 def _cross_validated_loss(
     model: LatentLDA,
     scans: pd.DataFrame,  # validation scans: participant_id, diagnosis, z_0 ...

@@ -17,7 +17,6 @@ from msvae_nbdev.core import (
     DIAGNOSES,
     DIAGNOSIS_LABELS,
     merge_leuko,
-    read_json,
     write_json,
     write_tsv,
 )
@@ -30,7 +29,13 @@ from msvae_nbdev.latent.effects import (
     acquisition_effects,
     effect_figure,
 )
-from .latent_space import LatentSpace, open_space, read_latents, run_volumes
+from msvae_nbdev.latent.latent_space import (
+    LatentSpace,
+    open_space,
+    read_latents,
+    run_config,
+    run_volumes,
+)
 from .latents import labelled_scans, latent_matrix
 from msvae_nbdev.latent.plots import (
     confusion_figure,
@@ -68,7 +73,7 @@ def _fitted_accuracy(model: LatentLDA, train: pd.DataFrame, test: pd.DataFrame) 
     truth = test.diagnosis.to_numpy()
     return float(recall_score(truth, predicted, labels=present, average="macro"))
 
-
+# %% ../../nbs/latent/09_classify.ipynb #b3a1aabf
 def _other_choices(train: pd.DataFrame, test: pd.DataFrame) -> dict:
     "Balanced accuracy with other shrinkage and priors."
     choices = {
@@ -95,19 +100,18 @@ def _stability(table: pd.DataFrame, repeats: int, seed: int) -> dict:
     }
 
 # %% ../../nbs/latent/09_classify.ipynb #e64c9c77
+def _missing_classes(scans: pd.DataFrame, who: str, therefore: str) -> list:
+    "A sentence for each class that no scan has."
+    missing = [name for name in DIAGNOSES if name not in set(scans.diagnosis)]
+    return [f"{who} {DIAGNOSIS_LABELS[name]}: {therefore}" for name in missing]
+
+# %% ../../nbs/latent/09_classify.ipynb #9a054466
 def _notes(table: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame) -> list:
     "What a reader must know of the classes and scans that are missing."
-    notes = [
-        f"no test patient is {DIAGNOSIS_LABELS[name]}: "
-        "its recall is unknown and stays out of the balanced accuracy"
-        for name in DIAGNOSES
-        if name not in set(test.diagnosis)
-    ]
-    notes += [
-        f"no training patient is {DIAGNOSIS_LABELS[name]}: it cannot be predicted"
-        for name in DIAGNOSES
-        if name not in set(train.diagnosis)
-    ]
+    notes = _missing_classes(
+        test, "no test patient is", "its recall is unknown and stays out of the balanced accuracy"
+    )
+    notes += _missing_classes(train, "no training patient is", "it cannot be predicted")
     without = (~table.diagnosis.isin(DIAGNOSES)).sum()
     if without:
         notes.append(f"{without} scans without a diagnosis were left out")
@@ -131,6 +135,13 @@ def _fit_facts(model: LatentLDA, table, train, test, seed: int) -> dict:
     }
 
 # %% ../../nbs/latent/09_classify.ipynb #b20ceeeb
+def _split_volumes(volumes, *parts: pd.DataFrame) -> tuple | None:
+    "The volumes of training and test scans; None where there are none."
+    if volumes is None:
+        return None
+    return tuple(np.asarray(volumes[part.index.to_numpy()]) for part in parts)
+
+# %% ../../nbs/latent/09_classify.ipynb #9ebd3899
 def classify(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, age, z_0 ...
     shrinkage: str | float | None = "auto",  # of the covariance within classes, see `LatentLDA`
@@ -150,8 +161,7 @@ def classify(
     result = score(test.diagnosis, named.predicted, patients, seed=seed)
     three = ("healthy", "ms", "leuko")
     truth = merge_leuko(test.diagnosis)
-    if volumes is not None:
-        volumes = tuple(np.asarray(volumes[part.index.to_numpy()]) for part in (train, test))
+    volumes = _split_volumes(volumes, train, test)
     chance = {"chance": result["balanced_accuracy_chance"], "permutation": result["permutation"]}
     return model, {
         **result,
@@ -243,7 +253,7 @@ def _save_effects(run: Path, space: LatentSpace) -> dict:  # for lda.json
     top = effects.head(10).reset_index().to_dict("records")
     return {"significant": significant, "total": len(effects), "top": top}
 
-
+# %% ../../nbs/latent/09_classify.ipynb #46f598aa
 def _save_acquisition(run: Path, space: LatentSpace) -> dict:  # for lda.json; empty: not known
     "Which dimensions follow the acquisition."
     scanner = acquisition_effects(space.table)
@@ -267,7 +277,7 @@ def _example_scan(space: LatentSpace) -> int:  # row of `space.table`
     ms = test[test.diagnosis == "ms"]
     return (ms if len(ms) else test).index[0]
 
-
+# %% ../../nbs/latent/09_classify.ipynb #56680b3f
 def _save_own_feature(run: Path, space: LatentSpace, name: str) -> None:
     "A latent dimension moved in the code of one test scan."
     row, index = _example_scan(space), int(name[2:])
@@ -364,21 +374,22 @@ def _save_figures(run: Path, space: LatentSpace, result: dict, features: int) ->
     return {"dimensions": dimensions, "shown": shown}
 
 # %% ../../nbs/latent/09_classify.ipynb #db78fb5d
+def _space_with_decoder(run: Path, decode) -> LatentSpace:
+    "The latent space of a run with a given decoder in place of its own."
+    table = read_latents(run)
+    return LatentSpace(table, decode, volumes=run_volumes(run, table), name=run.name)
+
+# %% ../../nbs/latent/09_classify.ipynb #3be87118
 def classify_run(
     run: str | Path,  # a run folder with latents.parquet
     decode=None,  # takes (n, k) codes, returns volumes; None: the run's own decoder
     features: int = 3,  # latent dimensions to show as in figures 12 and 13
     seed: int = 0,
 ) -> dict:  # what was written to lda.json
-    "LDA of a run's latents: `lda.json`, `lda_scans.tsv` and figures, with volumes where there are any."
+    "LDA of a run's latents: writes `lda.json`, `lda_scans.tsv` and figures."
     run = Path(run)
-    config = read_json(run / "config.json") if (run / "config.json").exists() else {}
-    if decode is None:
-        space = open_space(run)
-    else:
-        table = read_latents(run)
-        space = LatentSpace(table, decode, volumes=run_volumes(run, table), name=run.name)
-    mirrored = config.get("flip") is True
+    space = open_space(run) if decode is None else _space_with_decoder(run, decode)
+    mirrored = run_config(run).get("flip") is True
     model, result = classify(space.table, seed=seed, volumes=space.volumes, mirrored=mirrored)
     result |= _save_figures(run, space, result, features)
     paper = PAPER_TABLE2[["precision", "recall"]].to_dict("index")

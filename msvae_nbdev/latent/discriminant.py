@@ -19,7 +19,7 @@ def _pooled_covariance(
     residuals: np.ndarray,  # (n, k), scans minus the mean of their class
     shrinkage: str | float | None,  # as for `LatentLDA`
 ) -> tuple:  # (correlation (k, k), standard deviation (k,), the shrinkage used)
-    "Covariance of standardised residuals. The deviation of a dimension that never moves is infinite."
+    "Covariance of standardised residuals; infinite deviation where a dimension never moves."
     spread = np.sqrt((residuals**2).mean(0))
     live = spread > 1e-6 * spread.max()
     standard = residuals[:, live] / spread[live]
@@ -56,9 +56,24 @@ def _discriminant_axes(
     sign = np.sign(centres[np.abs(centres).argmax(0), np.arange(rank)])
     return scalings * sign, size[:rank] ** 2 / (size[:rank] ** 2).sum()
 
+# %% ../../nbs/latent/01_discriminant.ipynb #6322cc0a
+def _check_classes(scans: int, classes: int) -> None:
+    "`MsvaeError` where there is nothing to discriminate."
+    if classes < 2 or scans <= classes:
+        raise MsvaeError(
+            f"{scans} training scans of {classes} class: "
+            "a discriminant needs at least two classes and more scans than classes"
+        )
+
+# %% ../../nbs/latent/01_discriminant.ipynb #7700dbe5
+def _mean_one(weight: np.ndarray | None, scans: int) -> np.ndarray:  # (scans,)
+    "Sample weights with a mean of one; None: all the same."
+    weight = np.ones(scans) if weight is None else np.asarray(weight, float)
+    return weight * scans / weight.sum()
+
 # %% ../../nbs/latent/01_discriminant.ipynb #18c47f41
 class LatentLDA(LinearDiscriminantAnalysis):
-    "Linear discriminant analysis with one pooled, shrunk covariance, sample weights and fixed signs."
+    "LDA with one pooled, shrunk covariance, sample weights and fixed signs of the axes."
 
     def __init__(
         self,
@@ -77,13 +92,8 @@ class LatentLDA(LinearDiscriminantAnalysis):
         X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_, code = np.unique(y, return_inverse=True)
         number = len(self.classes_)
-        if number < 2 or len(X) <= number:
-            raise MsvaeError(
-                f"{len(X)} training scans of {number} class: "
-                "a discriminant needs at least two classes and more scans than classes"
-            )
-        weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)
-        weight = weight * len(X) / weight.sum()
+        _check_classes(len(X), number)
+        weight = _mean_one(sample_weight, len(X))
         membership = np.eye(number)[code] * weight[:, None]
         self.means_ = membership.T @ X / membership.sum(0)[:, None]
         empirical = self.priors == "empirical"
@@ -107,17 +117,11 @@ class LatentLDA(LinearDiscriminantAnalysis):
         self.coef_ = coef[1:] - coef[:1] if two else coef
         self.intercept_ = intercept[1:] - intercept[:1] if two else intercept
 
-    def transform(
-        self,
-        X: np.ndarray,  # (n, k)
-    ) -> np.ndarray:  # (n, at most classes - 1)
+    def transform(self, X: np.ndarray) -> np.ndarray:  # (n, k) to (n, at most classes - 1)
         "Discriminant coordinates; the standard deviation within the classes is 1 along each."
         return (np.asarray(X, float) - self.xbar_) @ self.scalings_
 
-    def predict_log_proba(
-        self,
-        X: np.ndarray,  # (n, k)
-    ) -> np.ndarray:  # (n, classes), in the order of `classes_`
+    def predict_log_proba(self, X: np.ndarray) -> np.ndarray:  # (n, k) to (n, classes)
         "Log of the class probabilities, exact also where a probability rounds to zero."
         scores = self.decision_function(X)
         if scores.ndim == 1:

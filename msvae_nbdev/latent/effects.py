@@ -40,7 +40,7 @@ def _class_groups(z: pd.DataFrame, diagnosis: pd.Series) -> dict:  # label: late
         )
     return found
 
-
+# %% ../../nbs/latent/05_effects.ipynb #e57b4e64
 def _f_test(groups: list) -> np.ndarray:  # (k,) p; 1 where a dimension does not vary
     "One-way analysis of variance of each dimension."
     with warnings.catch_warnings():
@@ -101,7 +101,7 @@ def _within(values: np.ndarray, diagnosis: np.ndarray) -> np.ndarray:
     frame = pd.DataFrame(values)
     return (frame - frame.groupby(np.asarray(diagnosis)).transform("mean")).to_numpy()
 
-
+# %% ../../nbs/latent/05_effects.ipynb #c91ab272
 def _column_design(values: pd.Series) -> np.ndarray:  # (n, c): ranks, or a column per group but one
     "A column of the acquisition as numbers."
     if pd.api.types.is_numeric_dtype(values):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOVELTY_LEVEL', 'novelty_rank', 'is_out_of_distribution', 'Direction', 'LatentSpace', 'directions', 'read_latents',
-           'run_volumes', 'open_space']
+           'run_config', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .traversal import axis_pattern, centroids
 from sklearn.covariance import LedoitWolf
 
 from ..core import MsvaeError, read_json
@@ -21,6 +20,7 @@ from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import labelled_scans, latent_matrix
+from .traversal import axis_pattern, centroids
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
 def novelty_rank(
@@ -39,7 +39,7 @@ def novelty_rank(
 # %% ../../nbs/latent/07_latent_space.ipynb #31ae52cc
 NOVELTY_LEVEL = 0.05  # a scan whose rank is below is called out of distribution
 
-
+# %% ../../nbs/latent/07_latent_space.ipynb #57d82741
 def is_out_of_distribution(
     rank: float,  # from `novelty_rank`
     reference: int,  # how many scans it was ranked among
@@ -60,10 +60,7 @@ class Direction:
     low: float  # 1st percentile of the coordinate over the scans
     high: float  # 99th percentile
 
-    def coordinate(
-        self,
-        z: np.ndarray,  # (..., k)
-    ) -> np.ndarray:  # (...)
+    def coordinate(self, z: np.ndarray) -> np.ndarray:  # (..., k) to (...)
         "Where codes lie along the direction."
         return (np.asarray(z) - self.origin) @ self.weights
 
@@ -108,17 +105,11 @@ class LatentSpace:
         "Effect sizes of the dimensions, largest first."
         return effect_sizes(self.table)
 
-    def predict_proba(
-        self,
-        z: np.ndarray,  # (n, k)
-    ) -> np.ndarray:  # (n, classes) in the order of `lda.classes_`
-        "Class probabilities after temperature scaling."
+    def predict_proba(self, z: np.ndarray) -> np.ndarray:  # (n, k) to (n, classes)
+        "Class probabilities after temperature scaling, in the order of `lda.classes_`."
         return tempered(self.lda.predict_log_proba(z), self.temperature)
 
-    def distance(
-        self,
-        z: np.ndarray,  # (n, k) or (k,)
-    ) -> np.ndarray:  # (n,)
+    def distance(self, z: np.ndarray) -> np.ndarray:  # (n, k) or (k,) to (n,)
         "Mahalanobis distance from the mean of the training scans."
         return np.sqrt(self.covariance.mahalanobis(np.atleast_2d(z)))
 
@@ -131,27 +122,33 @@ class LatentSpace:
         return novelty_rank(self.distance(z), self.held_out_distances, sides)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #51a6283d
-def _axis_direction(space: LatentSpace, axis: int) -> tuple:  # (name, step, weights, origin)
+def _with_range(space: LatentSpace, name: str, step, weights, origin) -> Direction:
+    "A direction with the middle 98 % of the scans' coordinates."
+    low, high = np.percentile((space.z - origin) @ weights, [1, 99])
+    return Direction(name, step, weights, origin, float(low), float(high))
+
+# %% ../../nbs/latent/07_latent_space.ipynb #c77baa6f
+def _axis_direction(space: LatentSpace, axis: int) -> Direction:
     "A discriminant axis as a direction."
     step = axis_pattern(space.lda, latent_matrix(space.train), space.train.diagnosis, axis)
-    return f"axis {axis + 1}", step, space.lda.scalings_[:, axis], space.lda.xbar_
+    weights = space.lda.scalings_[:, axis]
+    return _with_range(space, f"axis {axis + 1}", step, weights, space.lda.xbar_)
 
+# %% ../../nbs/latent/07_latent_space.ipynb #2a091183
+def _dimension_direction(space: LatentSpace, name: str) -> Direction:  # name: 'z_7'
+    "A latent dimension as a direction."
+    unit = np.eye(space.z.shape[1])[int(name[2:])]
+    return _with_range(space, name, unit, unit, np.zeros(len(unit)))
 
+# %% ../../nbs/latent/07_latent_space.ipynb #27d346aa
 def directions(
     space: LatentSpace,
     dimensions: int = 6,  # those that differ most between the classes
 ) -> list:  # of `Direction`: discriminant axes first, then latent dimensions
     "The directions worth exploring."
-    unit = np.eye(space.z.shape[1])
-    lines = [_axis_direction(space, axis) for axis in range(space.lda.scalings_.shape[1])]
-    for name in space.effects.index[:dimensions]:
-        row = unit[int(name[2:])]
-        lines.append((name, row, row, np.zeros(len(unit))))
-    found = []
-    for name, step, weights, origin in lines:
-        low, high = np.percentile((space.z - origin) @ weights, [1, 99])
-        found.append(Direction(name, step, weights, origin, float(low), float(high)))
-    return found
+    axes = range(space.lda.scalings_.shape[1])
+    lines = [_axis_direction(space, axis) for axis in axes]
+    return lines + [_dimension_direction(space, name) for name in space.effects.index[:dimensions]]
 
 # %% ../../nbs/latent/07_latent_space.ipynb #ef3f1264
 def read_latents(
@@ -166,6 +163,14 @@ def read_latents(
     except Exception as error:
         raise MsvaeError(f"{path} is not a table of latents: {error}") from error
 
+# %% ../../nbs/latent/07_latent_space.ipynb #7257ca1f
+def run_config(
+    run: str | Path,  # run folder
+) -> dict:  # config.json; empty where there is none
+    "How a run was trained."
+    path = Path(run) / "config.json"
+    return read_json(path) if path.exists() else {}
+
 # %% ../../nbs/latent/07_latent_space.ipynb #c51002ca
 def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | None:  # (n,)
     "The row in `scans` of each row of latents; None where the two do not fit together."
@@ -177,7 +182,7 @@ def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | Non
     rows = known.get_indexer(pd.MultiIndex.from_frame(latents[keys].astype(str)))
     return None if (rows < 0).any() else rows
 
-
+# %% ../../nbs/latent/07_latent_space.ipynb #17399127
 class _ReorderedVolumes:
     "Volumes in another order, read only when asked for."
 
@@ -200,12 +205,12 @@ def run_volumes(
     "The volumes behind a run's latents, in the order of `table`."
     from msvae_nbdev.model.volumes import open_prepared
 
-    config = Path(run) / "config.json"
-    facts = read_json(config) if config.exists() else {}
-    if not facts.get("prepared") or not (Path(facts["prepared"]) / "scans.tsv").exists():
+    config = run_config(run)
+    folder = config.get("prepared")
+    if not folder or not (Path(folder) / "scans.tsv").exists():
         return None
     try:
-        prepared = open_prepared(facts["prepared"], facts.get("include_suspect", False))
+        prepared = open_prepared(folder, config.get("include_suspect", False))
     except MsvaeError:
         return None
     rows = _match_scans(table, prepared.table)

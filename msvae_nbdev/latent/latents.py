@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['latent_matrix', 'labelled_scans', 'surrogate_latents']
 
-# %% ../../nbs/latent/00_latents.ipynb #3a93e876
+# %% ../../nbs/latent/00_latents.ipynb #164ac047
 import numpy as np
 import pandas as pd
 
@@ -13,16 +13,20 @@ from ..cohort import TABLE1, split_patients
 from ..core import DIAGNOSES, MsvaeError
 
 # %% ../../nbs/latent/00_latents.ipynb #f3d3847d
+def _latent_columns(table: pd.DataFrame) -> list:
+    "The names z_0 ... z_{k-1}. `MsvaeError` where one is missing."
+    columns = [f"z_{i}" for i in range(sum(str(name).startswith("z_") for name in table))]
+    missing = [name for name in columns or ["z_0"] if name not in table]
+    if missing:
+        raise MsvaeError(f"the table has no latent column {missing[0]}: run msvae encode")
+    return columns
+
+# %% ../../nbs/latent/00_latents.ipynb #a283e138
 def latent_matrix(
     table: pd.DataFrame,  # with columns z_0 ... z_{k-1}
 ) -> np.ndarray:  # (n, k), float64
     "The latents of a table, in order. `MsvaeError` where there are none, or some are not finite."
-    columns = [f"z_{i}" for i in range(sum(str(name).startswith("z_") for name in table))]
-    missing = [name for name in columns if name not in table]
-    if missing or not columns:
-        name = missing[0] if missing else "z_0"
-        raise MsvaeError(f"the table has no latent column {name}: run msvae encode")
-    matrix = table[columns].to_numpy(np.float64)
+    matrix = table[_latent_columns(table)].to_numpy(np.float64)
     if not np.isfinite(matrix).all():
         bad = int((~np.isfinite(matrix)).any(1).sum())
         raise MsvaeError(
@@ -30,7 +34,7 @@ def latent_matrix(
         )
     return matrix
 
-# %% ../../nbs/latent/00_latents.ipynb #3d3f6f56
+# %% ../../nbs/latent/00_latents.ipynb #720a91b0
 def labelled_scans(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split
 ) -> tuple:  # (training scans, test scans), those with one of `DIAGNOSES`
@@ -66,7 +70,7 @@ _PROTOCOLS = pd.DataFrame(
     }
 )
 
-# %% ../../nbs/latent/00_latents.ipynb #6b39c3e4
+# %% ../../nbs/latent/00_latents.ipynb #fbb8c3af
 def _patient_scans(name: str, diagnosis: str, facts: pd.Series, weights, rng) -> list:
     "The scans of one patient as rows; `facts` is the class's row of table 1."
     age = np.clip(rng.normal(facts.age_mean, facts.age_sd), 5, 97)
@@ -79,7 +83,7 @@ def _patient_scans(name: str, diagnosis: str, facts: pd.Series, weights, rng) ->
         rows.append((name, f"ses-{session + 1:02d}", diagnosis, years, sex, protocol))
     return rows
 
-# %% ../../nbs/latent/00_latents.ipynb #95f137ed
+# %% ../../nbs/latent/00_latents.ipynb #840e63ad
 def _surrogate_scans(scale: float, bias: float, rng: np.random.Generator) -> pd.DataFrame:
     "One row per scan: patient, session, class, age, sex, and `protocol`, the row of `_PROTOCOLS`."
     rows = []
@@ -91,7 +95,7 @@ def _surrogate_scans(scale: float, bias: float, rng: np.random.Generator) -> pd.
     columns = ["participant_id", "session_id", "diagnosis", "age", "sex", "protocol"]
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/latent/00_latents.ipynb #6fdbf728
+# %% ../../nbs/latent/00_latents.ipynb #07ddeca0
 def _known_effects(
     table: pd.DataFrame,  # from `_surrogate_scans`
     severity: np.ndarray,  # (n,), of the scan's patient
@@ -113,7 +117,7 @@ def _known_effects(
         ]
     )
 
-# %% ../../nbs/latent/00_latents.ipynb #d06205af
+# %% ../../nbs/latent/00_latents.ipynb #acb839b0
 def _sparse_directions(number: int, latent_dim: int, rng) -> np.ndarray:  # (number, latent_dim)
     "Unit vectors that touch some 15 % of the dimensions."
     values = rng.normal(size=(number, latent_dim))

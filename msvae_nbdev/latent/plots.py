@@ -28,7 +28,7 @@ def _as_text(value) -> str:
         return "?"
     return f"{value:.4g}" if isinstance(value, (float, int)) else str(value)
 
-
+# %% ../../nbs/latent/04_plots.ipynb #fa6eada9
 def _hover(table: pd.DataFrame) -> list:
     "What is known of each scan, as HTML for the hover."
     blank = pd.Series("", index=table.index)
@@ -48,7 +48,7 @@ def _axes(model: LatentLDA, table: pd.DataFrame) -> np.ndarray:  # (n, 3)
     coordinates[:, : found.shape[1]] = found
     return coordinates.round(3)
 
-
+# %% ../../nbs/latent/04_plots.ipynb #d54c6df6
 def _scene(model: LatentLDA) -> dict:
     "Axis titles with the share of the variance between classes."
     ratios = model.explained_variance_ratio_[:3]
@@ -63,7 +63,7 @@ _MARKERS = {
     "test": ("test", dict(size=5, symbol="diamond", line=dict(width=1, color="#222"))),
 }
 
-
+# %% ../../nbs/latent/04_plots.ipynb #9c52bcb9
 def _scan_traces(
     model: LatentLDA,
     table: pd.DataFrame,  # from `_shown_scans`
@@ -95,7 +95,7 @@ def _is_shown(table: pd.DataFrame) -> pd.Series:  # bool
     "Which scans belong into figure 10: training and test scans with a diagnosis."
     return table.diagnosis.isin(DIAGNOSES) & table.split.isin(["train", "test"])
 
-
+# %% ../../nbs/latent/04_plots.ipynb #27bf98eb
 def _shown_scans(table: pd.DataFrame) -> pd.DataFrame:
     "The scans of figure 10, numbered."
     return table[_is_shown(table)].reset_index(drop=True)
@@ -109,10 +109,8 @@ def discriminant_figure(
 ) -> go.Figure:  # 3D scatter
     "Figure 10: scans along the first three discriminant axes, coloured by the merged class."
     figure = go.Figure(_scan_traces(model, _shown_scans(table), most))
-    margin = dict(l=0, r=0, t=50, b=0)
-    return figure.update_layout(
-        template="msvae", title=title, scene=_scene(model), height=620, margin=margin
-    )
+    figure.update_layout(scene=_scene(model), margin=dict(l=0, r=0, t=50, b=0))
+    return figure.update_layout(template="msvae", title=title, height=620)
 
 # %% ../../nbs/latent/04_plots.ipynb #c754cf6d
 def runs_figure(
@@ -187,7 +185,7 @@ def _add_scan_slider(figure: go.Figure, steps: list) -> None:
     slider = dict(active=0, steps=steps, currentvalue=shown, font=hidden, pad=dict(t=20))
     figure.update_layout(sliders=[dict(**slider, ticklen=0, minorticklen=0)])
 
-
+# %% ../../nbs/latent/04_plots.ipynb #ef9730a9
 def _add_scan_image(figure: go.Figure, uri: str, shape: tuple, rows: list, line: str) -> None:
     "The image of a scan on the right, with what is known of the scan below it."
     image = go.Image(source=uri, hoverinfo="skip", meta=dict(clickable=rows))
@@ -218,7 +216,7 @@ def scan_figure(
     layout = dict(column_widths=[0.56, 0.44], horizontal_spacing=0.02)
     figure = make_subplots(1, 2, specs=[[{"type": "scene"}, {"type": "xy"}]], **layout)
     figure.add_traces(_scan_traces(model, table, most), rows=[1] * 6, cols=[1] * 6)
-    x, y, z = places[:1].T
+    x, y, z = places[:1].T.tolist()
     ring = dict(size=14, symbol="circle-open", color="#222")
     figure.add_scatter3d(x=x, y=y, z=z, mode="markers", marker=ring, row=1, col=1)
     figure.data[-1].update(name="the scan on the right", hoverinfo="skip")
@@ -230,26 +228,30 @@ def scan_figure(
     return figure.update_layout(template="msvae", title=title, height=620, margin=margin)
 
 # %% ../../nbs/latent/04_plots.ipynb #9535ee8e
+def _confusion_heatmap(confusion: np.ndarray, labels: list) -> go.Heatmap:
+    "Colour is the share of the true class, text the number of scans."
+    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    names = [DIAGNOSIS_LABELS[label] for label in labels]
+    rows = [f"{name} (n = {number})" for name, number in zip(names, confusion.sum(1))]
+    heat = go.Heatmap(z=share, x=names, y=rows, zmin=0, zmax=1, xgap=2, ygap=2)
+    heat.update(text=confusion, texttemplate="%{text}", colorscale="Blues")
+    heat.colorbar = dict(title="share of<br>true class", tickformat=".0%")
+    return heat.update(hovertemplate="true %{y}<br>predicted %{x}<br>%{z:.0%}<extra></extra>")
+
+# %% ../../nbs/latent/04_plots.ipynb #e0edfb13
 def confusion_figure(
     result: dict,  # from `score` or `classify`
     title: str = "Test scans by true and predicted class",
 ) -> go.Figure:  # heatmap: colour is the share of the true class, text the number of scans
     "The confusion matrix; rows are the truth."
-    confusion = np.array(result["confusion"])
-    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    names = [DIAGNOSIS_LABELS[label] for label in result["labels"]]
-    rows = [f"{name} (n = {number})" for name, number in zip(names, confusion.sum(1))]
-    heat = go.Heatmap(z=share, x=names, y=rows, zmin=0, zmax=1, xgap=2, ygap=2)
-    heat.update(text=confusion, texttemplate="%{text}", colorscale="Blues")
-    heat.colorbar = dict(title="share of<br>true class", tickformat=".0%")
-    heat.hovertemplate = "true %{y}<br>predicted %{x}<br>%{z:.0%}<extra></extra>"
-    figure = go.Figure(heat).update_xaxes(title="predicted class", showgrid=False)
+    figure = go.Figure(_confusion_heatmap(np.array(result["confusion"]), result["labels"]))
+    figure.update_xaxes(title="predicted class", showgrid=False)
     figure.update_yaxes(autorange="reversed", title="true class", showgrid=False)
     return figure.update_layout(template="msvae", title=title, height=420, width=620)
 
 # %% ../../nbs/latent/04_plots.ipynb #890cf1dc
 def _interval_bars(values: list, intervals: list) -> dict:
-    "Horizontal error bars from intervals [low, high]; none where a value or an interval is missing."
+    "Horizontal error bars from intervals [low, high], for those values that have one."
     low = []
     high = []
     for value, interval in zip(values, intervals):

@@ -87,7 +87,7 @@ def _wilson(rate: float, number: int) -> list:  # [low, high]
     found = stats.binomtest(round(rate * number), number).proportion_ci(method="wilson")
     return [float(found.low), float(found.high)]
 
-
+# %% ../../nbs/latent/02_scores.ipynb #be4fbd17
 def rate_interval(
     rate: float,  # as measured
     draws: np.ndarray,  # the same rate in bootstrap samples; NaN where it could not be formed
@@ -107,7 +107,7 @@ def _balanced_recall(classes: np.ndarray, counts: np.ndarray) -> float:
     confusion = membership @ counts
     return np.mean(confusion[np.arange(len(present)), present] / confusion.sum(1))
 
-
+# %% ../../nbs/latent/02_scores.ipynb #6e199170
 def permuted_accuracy(
     classes: np.ndarray,  # (p,) class of each patient, from `patient_counts`
     counts: np.ndarray,  # (p, classes)
@@ -131,7 +131,7 @@ def _number_or_none(value) -> float | None:
     "A number for JSON: None where it is not finite."
     return float(value) if np.isfinite(value) else None
 
-
+# %% ../../nbs/latent/02_scores.ipynb #2897af44
 def _class_scores(
     table: pd.DataFrame,  # from `classification_table`
     classes: np.ndarray,  # (p,) from `patient_counts`
@@ -200,7 +200,7 @@ def _with_interval(value: float | None, interval: list | None) -> str:
         return "–"
     return f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
-
+# %% ../../nbs/latent/02_scores.ipynb #5b5ef510
 def table2(
     result: dict,  # from `score` or `classify`
 ) -> pd.DataFrame:  # a row per class: counts, precision and recall with intervals, and the paper's

@@ -45,7 +45,7 @@ def _diverging_colours() -> np.ndarray:  # (256, 3), uint8
     table[0] = 0
     return table
 
-
+# %% ../../nbs/latent/06_traversal.ipynb #95cd1efe
 def difference_image(
     volume: np.ndarray,  # (40, 48, 40)
     reference: np.ndarray,  # (40, 48, 40), what it is compared with
@@ -64,8 +64,7 @@ def image_pairs(
     reach: float | None = None,  # difference in full colour; None: 99.8th percentile, 0.05 at least
 ) -> tuple:  # (list of images, the reach used)
     "Each volume in three planes, and below it its difference from the reference."
-    if reach is None:
-        reach = max(0.05, float(np.percentile(np.abs(volumes - reference), 99.8)))
+    reach = reach or max(0.05, float(np.percentile(np.abs(volumes - reference), 99.8)))
     brains = [mosaic([plane_images(volume)])[0] for volume in volumes]
     gap = np.zeros((2, brains[0].shape[1], 3), np.uint8)
     differences = [difference_image(volume, reference, reach) for volume in volumes]
@@ -204,7 +203,7 @@ def _add_probabilities(figure: go.Figure, model: LatentLDA, x: np.ndarray, proba
             col=1,
         )
 
-
+# %% ../../nbs/latent/06_traversal.ipynb #03bb4c6c
 def morph_figure(
     model: LatentLDA,  # fitted; its probabilities stand on the left
     decode,  # takes (n, k) codes, returns volumes
