@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-import msvae_nbdev.figures  # noqa: F401, registers the plotly template
-from ..evaluation.evaluate import PCABaseline, fit_pca
-from ..evaluation.measures import ventricle_ml
+from ..evaluation.baselines import fit_pca
+from ..evaluation.lesions import ventricle_ml
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 from .scores import score
-from ..space import SHAPE
 
 # %% ../../nbs/latent/08_baselines.ipynb #6a44b96c
 def _score_features(
@@ -46,17 +44,11 @@ def _ages(table: pd.DataFrame) -> np.ndarray:  # (n, 1), years; NaN where unknow
         return np.full((len(table), 1), np.nan)
     return pd.to_numeric(table["age"], errors="coerce").to_numpy(float)[:, None]
 
-# %% ../../nbs/latent/08_baselines.ipynb #cac789ea
-def _pca_scores(pca: PCABaseline, volumes: np.ndarray) -> np.ndarray:  # (n, components)
-    "Scores of volumes on the components."
-    centred = np.asarray(volumes, np.float32).reshape(len(volumes), *SHAPE) - pca.mean
-    return centred[:, pca.varying] @ pca.components.T
-
 # %% ../../nbs/latent/08_baselines.ipynb #b4ebd115
 def _score_pca(train, test, volumes: tuple, seed: int, mirrored: bool) -> dict:
     "LDA on the scores of a PCA of the training volumes, with as many components as latents."
     pca = fit_pca(volumes[0], latent_matrix(train).shape[1], seed, mirrored)
-    codes = [_pca_scores(pca, part) for part in volumes]
+    codes = [pca.transform(part) for part in volumes]
     result = _score_features(train, test, np.concatenate(codes).astype(float), seed, "auto")
     facts = {"components": len(pca.components), "train_scans": pca.train_scans}
     return result | facts | {"mirrored": mirrored}

@@ -13,7 +13,6 @@ from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
-import msvae_nbdev.figures  # noqa: F401, registers the plotly template
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 

@@ -13,7 +13,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
-import msvae_nbdev.figures  # noqa: F401, registers the plotly template
 from ..cohort import ACQUISITION
 from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
 from .latents import latent_matrix

@@ -9,6 +9,7 @@ __all__ = ['latent_matrix', 'labelled_scans', 'surrogate_latents']
 import numpy as np
 import pandas as pd
 
+import msvae_nbdev.figures  # noqa: F401, registers the template of the figures of this part
 from ..cohort import TABLE1, split_patients
 from ..core import DIAGNOSES, MsvaeError
 

@@ -9,9 +9,9 @@ __all__ = ['PAPER_TABLE2', 'classification_table', 'patient_counts', 'bootstrap_
 # %% ../../nbs/latent/02_scores.ipynb #68db4bd6
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..core import DIAGNOSES, DIAGNOSIS_LABELS
+from ..evaluation.intervals import wilson_interval
 
 # %% ../../nbs/latent/02_scores.ipynb #996f9580
 def classification_table(
@@ -81,12 +81,6 @@ def bootstrap_confusions(
         result[:, label] = weights @ rows
     return result
 
-# %% ../../nbs/latent/02_scores.ipynb #56d91596
-def _wilson(rate: float, number: int) -> list:  # [low, high]
-    "Wilson's 95 % interval of a proportion, to the nearest whole number of successes."
-    found = stats.binomtest(round(rate * number), number).proportion_ci(method="wilson")
-    return [float(found.low), float(found.high)]
-
 # %% ../../nbs/latent/02_scores.ipynb #be4fbd17
 def rate_interval(
     rate: float,  # as measured
@@ -97,7 +91,9 @@ def rate_interval(
     if patients < 2 or not np.isfinite(rate):
         return None
     low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return _wilson(rate, patients) if high - low < 1e-12 else [float(low), float(high)]
+    return (
+        list(wilson_interval(rate, patients)) if high - low < 1e-12 else [float(low), float(high)]
+    )
 
 # %% ../../nbs/latent/02_scores.ipynb #a6a2cad8
 def _balanced_recall(classes: np.ndarray, counts: np.ndarray) -> float:
