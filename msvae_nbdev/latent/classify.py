@@ -156,9 +156,9 @@ def classify(
     train, test = labelled_scans(table)
     known = table[table.diagnosis.isin(DIAGNOSES)]
     model = LatentLDA(shrinkage, priors).fit(latent_matrix(train), train.diagnosis)
-    named = predicted_scans(model, test)
+    predicted = predicted_scans(model, test)
     patients = test.participant_id
-    result = score(test.diagnosis, named.predicted, patients, seed=seed)
+    result = score(test.diagnosis, predicted.predicted, patients, seed=seed)
     three = ("healthy", "ms", "leuko")
     truth = merge_leuko(test.diagnosis)
     volumes = _split_volumes(volumes, train, test)
@@ -166,7 +166,7 @@ def classify(
     return model, {
         **result,
         **_fit_facts(model, table, train, test, seed),
-        "merged": score(truth, named.predicted_merged, patients, three, seed),
+        "merged": score(truth, predicted.predicted_merged, patients, three, seed),
         "baselines": chance | score_baselines(train, test, volumes, seed, mirrored),
         "solvers": _other_choices(train, test),
         "stability": _stability(known, repeats, seed),

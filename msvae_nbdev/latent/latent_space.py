@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOVELTY_LEVEL', 'novelty_rank', 'is_out_of_distribution', 'Direction', 'LatentSpace', 'directions', 'read_latents',
-           'run_config', 'run_volumes', 'open_space']
+           'run_config', 'ReorderedVolumes', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
 from dataclasses import dataclass
@@ -183,10 +183,14 @@ def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | Non
     return None if (rows < 0).any() else rows
 
 # %% ../../nbs/latent/07_latent_space.ipynb #17399127
-class _ReorderedVolumes:
+class ReorderedVolumes:
     "Volumes in another order, read only when asked for."
 
-    def __init__(self, volumes, rows):
+    def __init__(
+        self,
+        volumes: np.ndarray,  # (n, 40, 48, 40, 1), or what can be indexed like it
+        rows: np.ndarray,  # (m,) which of them, and in which order
+    ):
         self.volumes = volumes
         self.rows = rows
         self.shape = (len(rows), *volumes.shape[1:])
@@ -214,7 +218,7 @@ def run_volumes(
     except MsvaeError:
         return None
     rows = _match_scans(table, prepared.table)
-    return None if rows is None else _ReorderedVolumes(prepared.volumes, rows)
+    return None if rows is None else ReorderedVolumes(prepared.volumes, rows)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #42cc0dfa
 def open_space(
