@@ -27,7 +27,7 @@ class Recall:
     effective: float  # number of patients
     pseudo: float  # what the four pseudo-patients add to the variance
 
-
+# %% ../../nbs/confound/04_accuracy.ipynb #166cf27b
 def _recall(correct, patient, weight, patients: int) -> Recall | None:
     "The recall of the scans of one class; None where they have no weight."
     w = np.bincount(patient, weight, patients)
@@ -85,7 +85,7 @@ def accuracy(
         "effective_patients": least,
     }
 
-
+# %% ../../nbs/confound/04_accuracy.ipynb #2fc11f1e
 def _no_accuracy(classes: int) -> dict:
     "The same where a class has no weight."
     reason = "a class has no held-out patient under a protocol that another class was scanned with"
@@ -123,7 +123,7 @@ def score_predictions(
         result["adjusted"] = _adjusted(result, overlap)
     return result
 
-
+# %% ../../nbs/confound/04_accuracy.ipynb #2b8e6496
 def _inflation(scans: AuditedScans, predictions: Predictions, folds: int) -> float:
     "Of the variance of an accuracy, for the choice of the training set."
     patients = len(np.unique(scans.patient[predictions.rows]))
@@ -140,7 +140,7 @@ def matched_weight(
     share = scans.scan_share(rows)
     return matching_weights(predictions.protocol, scans.y[rows], share, scans.n_classes)
 
-
+# %% ../../nbs/confound/04_accuracy.ipynb #3190a1dd
 def _adjusted(result: dict, overlap: float) -> dict:
     "The headline, and how it was made."
     if overlap >= LEAST_OVERLAP:
@@ -206,7 +206,7 @@ def accuracy_figure(
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(template="msvae", title=title, height=430, margin=dict(l=20, t=80))
 
-
+# %% ../../nbs/confound/04_accuracy.ipynb #740318ed
 def _predictor_color(name: str) -> str:
     "Pink without the latents, black for the latents, blue where the acquisition cannot help."
     if name in ("metadata_only", "age_sex_only"):

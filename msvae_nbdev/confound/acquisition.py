@@ -24,7 +24,7 @@ def usable_columns(
     "Which acquisition columns can be audited, and why others cannot."
     return {name: _column_status(table, name) for name in columns}
 
-
+# %% ../../nbs/confound/00_acquisition.ipynb #b9b0a868
 def _column_status(table: pd.DataFrame, name: str) -> dict:
     "Status of one column, and the number of scans that lack it."
     values = table[name] if name in table else pd.Series(np.nan, index=table.index)
@@ -90,7 +90,7 @@ class _Quintiles:
         indicators = np.eye(len(self.edges) + 1)[np.searchsorted(self.edges, numbers)]
         return np.column_stack([(numbers - self.mean) / self.spread, indicators])
 
-
+# %% ../../nbs/confound/00_acquisition.ipynb #72df5793
 def _numbers(column: pd.Series) -> np.ndarray:
     "The numbers of a column, 0 where there is none."
     return np.nan_to_num(pd.to_numeric(column, errors="coerce").to_numpy(float))
@@ -205,7 +205,7 @@ _WORDS = {
     "Manufacturer": "{}",
 }
 
-
+# %% ../../nbs/confound/00_acquisition.ipynb #76abafe3
 def _describe(scans: pd.DataFrame, columns: tuple) -> str:
     "A protocol in words: the typical values of its scans."
     words = []

@@ -38,7 +38,7 @@ class RegressOut(TransformerMixin, BaseEstimator):
         y: np.ndarray | None = None,  # (n,) their classes, held fixed; None: not in the model
         acquisition: np.ndarray | None = None,  # (n, f) from `AcquisitionDesign`
     ) -> "RegressOut":
-        "Estimate `coef_` (f, k), at fixed class where `y` is given, and `class_coef_`, against the first."
+        "Estimate `coef_` (f, k) at fixed class, and `class_coef_` against the first class."
         self.centre_ = acquisition.mean(0)
         others = np.column_stack([np.ones(len(X)), class_indicators(y, len(X))])
         regressors = np.column_stack([others, acquisition - self.centre_])
@@ -69,7 +69,7 @@ class ComBat(TransformerMixin, BaseEstimator):
         y: np.ndarray | None = None,  # (n,) their classes, to be held fixed
         acquisition: np.ndarray | None = None,  # (n,) protocol of each scan
     ) -> "ComBat":
-        "Estimate shift `gamma_` and stretch `delta_` (protocols, k), in units of the pooled spread."
+        "Estimate shift `gamma_`, stretch `delta_` (protocols, k), relative to the pooled spread."
         self.protocols_, code, counts = np.unique(
             acquisition, return_inverse=True, return_counts=True
         )
@@ -168,7 +168,7 @@ def _residuals(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     "What a linear model of the others leaves of the values."
     return values - others @ np.linalg.lstsq(others, values, rcond=None)[0]
 
-
+# %% ../../nbs/confound/02_adjustment.ipynb #c487f234
 def _orthonormal(features: np.ndarray) -> np.ndarray:
     "An orthonormal basis (n, rank) of the columns; no column where none varies."
     sizes, axes = np.linalg.eigh(features.T @ features)
@@ -214,7 +214,7 @@ def matching_weights(
 # %% ../../nbs/confound/02_adjustment.ipynb #73b6a331
 LEAST_OVERLAP = 0.1
 
-
+# %% ../../nbs/confound/02_adjustment.ipynb #9bdbf2f5
 def class_overlap(
     probability: np.ndarray,  # (p, classes) of each class given the acquisition
     labels: np.ndarray,  # (p,) the classes

@@ -61,8 +61,8 @@ def association(
     columns: tuple,  # to test, each with status 'ok'
     permutations: int = 999,
     seed: int = 0,
-) -> dict:  # per column: effect_size in [0, 1], measure, p_value, q_value (false discovery rate), n_patients
-    "How strongly each column is associated with the class, tested by permuting patients."
+) -> dict:  # per column: effect_size in [0, 1], measure, p_value, q_value, n_patients
+    "Association of each column with the class; `q_value` is the false discovery rate."
     rng = np.random.default_rng(seed)
     result = {name: _association(table, name, permutations, rng) for name in columns}
     tested = [name for name, facts in result.items() if facts["p_value"] is not None]
@@ -72,7 +72,7 @@ def association(
             result[name]["q_value"] = float(q)
     return result
 
-
+# %% ../../nbs/confound/01_association.ipynb #ef8bc625
 def _association(table, name: str, permutations: int, rng) -> dict:
     "Effect size and p-value of one column."
     known = table[table[name].notna()]
@@ -120,7 +120,7 @@ def _range_bars(values: pd.Series, max_bars: int) -> tuple:
     place = (np.floor(values.fillna(values.min()) / step) - first).astype(int)
     return _named(values, place, names)
 
-
+# %% ../../nbs/confound/01_association.ipynb #05e1085a
 def _named(values: pd.Series, place, names: list) -> tuple:
     "The name of the bar of each value, nothing where the value is missing; and all names."
     bars = pd.Series(np.array(names, object)[place], index=values.index)
@@ -163,13 +163,13 @@ _UNITS = {
     "SliceThickness": "mm",
 }
 
-
+# %% ../../nbs/confound/01_association.ipynb #9e898021
 def _varying(table: pd.DataFrame) -> tuple:
     "Acquisition columns, age and sex, as far as they vary."
     found = usable_columns(table, (*ACQUISITION, "age", "sex"))
     return tuple(name for name, facts in found.items() if facts["status"] == "ok")
 
-
+# %% ../../nbs/confound/01_association.ipynb #3fdace44
 def _panel_title(name: str, effect: dict | None) -> str:
     "Column, unit, and how strongly it is associated with the class."
     title = f"{name} ({_UNITS[name]})" if name in _UNITS else name
@@ -198,7 +198,7 @@ def _class_bars(table: pd.DataFrame, name: str, showlegend: bool) -> list:
         )
     return traces
 
-
+# %% ../../nbs/confound/01_association.ipynb #b6d8d529
 def _acquisition_layout(figure: go.Figure, title: str, down: int) -> go.Figure:
     "Axes in per cent, the legend below the panels."
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")

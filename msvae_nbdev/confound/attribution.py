@@ -24,7 +24,7 @@ def commonality_analysis(
     fold: np.ndarray,  # (n,) integer; each fold is predicted from the others
     sample_weight: np.ndarray | None = None,  # (n,)
 ) -> list:  # per column of the target: {names joined by ' & ': share}, and 'unexplained'
-    "The share of the variance that each set of blocks explains, out of sample, and no smaller set does."
+    "The share of the variance that a set of blocks explains and no smaller set does."
     target = np.asarray(target, float).reshape(len(fold), -1)
     weight = np.ones(len(fold)) if sample_weight is None else sample_weight
     explained = {(): np.zeros(target.shape[1])}
@@ -41,12 +41,12 @@ def commonality_analysis(
         for column in range(target.shape[1])
     ]
 
-
+# %% ../../nbs/confound/06_attribution.ipynb #aaed990f
 def _subsets(names: list) -> list:
     "All subsets, the smaller ones first."
     return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
 
-
+# %% ../../nbs/confound/06_attribution.ipynb #9acc82f7
 def _common_part(chosen: tuple, names: list, explained: dict) -> np.ndarray:
     "What the chosen blocks explain in common and no other set of blocks does."
     rest = [name for name in names if name not in chosen]
@@ -108,7 +108,7 @@ def axis_attribution(
         for number, each in enumerate(found, 1)
     ]
 
-
+# %% ../../nbs/confound/06_attribution.ipynb #643da5b2
 def _named_cause(share: dict) -> str:
     "The cause that explains most of an axis, or why none can be named."
     parts = {
@@ -132,7 +132,7 @@ _CAUSES = {
     "unexplained": ("none of them", "#EEEEEE"),
 }
 
-
+# %% ../../nbs/confound/06_attribution.ipynb #17cfde80
 def attribution_figure(
     axes: list,  # from `axis_attribution`
     title: str = "What the discriminant axes are made of",
@@ -160,7 +160,7 @@ def attribution_figure(
         legend=dict(orientation="h", y=-0.45, x=0.5, xanchor="center", traceorder="normal"),
     )
 
-
+# %% ../../nbs/confound/06_attribution.ipynb #33407b2b
 def _drawn_share(shares: dict, cause: str) -> float:
     "The length of one piece of a bar."
     pieces = {

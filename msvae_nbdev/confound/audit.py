@@ -72,7 +72,7 @@ def _predicted_number(z, numbers, known, asked) -> dict:
     around = ((numbers[asked] - mean) ** 2).sum()
     return {"r2": float(1 - (rest**2).sum() / max(around, 1e-300))}
 
-
+# %% ../../nbs/confound/10_audit.ipynb #aa21ead8
 def _predicted_name(z, values, known, asked) -> dict:
     "Balanced accuracy of a discriminant on held-out scans."
     model = LatentLDA(priors="uniform").fit(z[known], values[known].astype(str))
@@ -83,7 +83,7 @@ def _predicted_name(z, values, known, asked) -> dict:
 
 # %% ../../nbs/confound/10_audit.ipynb #449c2053
 def audit(
-    table: pd.DataFrame,  # a row per scan: participant_id, diagnosis, split, z_0 ..., acquisition, age, sex
+    table: pd.DataFrame,  # participant_id, diagnosis, split, z_0 ..., acquisition, age, sex
     merge: bool = True,  # the three leukoencephalopathies as one class
     evaluation: str = "auto",  # 'split', 'folds', or 'auto': the split if it has 100 test patients
     permutations: int = 999,  # of each test
@@ -130,7 +130,7 @@ def _checked_folds(scans: AuditedScans, evaluation: str, seed: int) -> list:
         )
     return folds
 
-
+# %% ../../nbs/confound/10_audit.ipynb #cfaf3565
 def _would_decide(patients: Patients, scores: dict) -> dict:
     "The scans that would decide."
     return what_would_decide(
@@ -142,7 +142,7 @@ def _would_decide(patients: Patients, scores: dict) -> dict:
         scores["latent_only"]["balanced_accuracy"],
     )
 
-
+# %% ../../nbs/confound/10_audit.ipynb #e23710c2
 def _about_evaluation(patients: Patients, predictions: Predictions, folds: list) -> dict:
     "How many patients and scans were evaluated, and how."
     by_split = "held-out test patients"
@@ -237,7 +237,7 @@ def _save_counterfactual(moved: Counterfactuals, decode: Callable, run) -> None:
         _counterfactual_caption(moved),
     )
 
-
+# %% ../../nbs/confound/10_audit.ipynb #0c631ffd
 def _counterfactual_caption(moved: Counterfactuals) -> str:
     "The numbers of the counterfactual figure in words."
     names = list(moved.about)
@@ -251,7 +251,7 @@ def _counterfactual_caption(moved: Counterfactuals) -> str:
         f"plain discriminant at the two ends of the acquisition: {ends[0]}; and {ends[1]}."
     )
 
-
+# %% ../../nbs/confound/10_audit.ipynb #db38daea
 def _in_words(probability: dict) -> str:
     "Class probabilities in words."
     return ", ".join(

@@ -74,7 +74,7 @@ def one_scan_each(
         protocol_names=protocols.names(scans.table) if protocols else [],
     )
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #394771d1
 def _design(scans: AuditedScans, columns: tuple) -> np.ndarray:
     "The features of some columns, (n, 0) where there are none."
     if not columns:
@@ -125,7 +125,7 @@ def _cohort_verdict(evidence: Evidence, per_class: dict, separated: dict) -> tup
         reason = f"{DIAGNOSIS_LABELS[min(separated, key=separated.get)]}: {reason}"
     return _weakest(verdict, reason, per_class)
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #0140fba5
 def _weakest(verdict: str, reason: str, per_class: dict) -> tuple:
     "A cohort is not `disease` because of one class if another, scanned otherwise, is not."
     if verdict != "disease":
@@ -153,7 +153,7 @@ def _recorded(verdict, reason, evidence: Evidence, agreement: dict, per_class: d
         "per_class": per_class,
     }
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #a0a70879
 def _untested(evidence: Evidence) -> dict:
     "The conclusion where no acquisition column varies."
     found = _recorded(*decide(evidence), evidence, {}, {})
@@ -161,7 +161,7 @@ def _untested(evidence: Evidence) -> dict:
 
 # %% ../../nbs/confound/08_conclusion.ipynb #222f40e7
 def _tests(patients: Patients, labels, predictions: list, fixed, draws: int, rng) -> dict:
-    "Association, partial and full test of one separation; the partial test holds `fixed` classes fixed."
+    "Association, partial and full test of one separation; `fixed`: classes of the partial test."
     prediction, corrected, alone = predictions
     features = patients.features
     known = class_given_acquisition(features, labels, features)
@@ -175,9 +175,9 @@ def _tests(patients: Patients, labels, predictions: list, fixed, draws: int, rng
         "full_p": full_confounder_test(corrected, labels, known, draws, rng),
     }
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #d6c6e3b2
 def _separation_p(prediction, labels, draws: int, rng) -> float:
-    "Whether a prediction knows the class at all, by free permutation."
+    "Whether a prediction goes with the class at all, by free permutation."
     return p_value(true_class_probability(prediction, shuffled(labels, draws, rng)))
 
 # %% ../../nbs/confound/08_conclusion.ipynb #0acc8019
@@ -209,7 +209,7 @@ def _one_class(i: int, patients: Patients, overlap: float, draws: int, rng) -> d
         "reason": reason,
     }
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #1c1aa598
 def _remains(i: int, patients: Patients, binary, prediction, corrected) -> tuple:
     "(retained fraction, non-inferiority p-value), the larger ones of adjusted and of matched."
     everyone = np.arange(len(binary))
@@ -230,7 +230,7 @@ def _remains(i: int, patients: Patients, binary, prediction, corrected) -> tuple
 # %% ../../nbs/confound/08_conclusion.ipynb #222f40e9
 ISOLATING = ("adjusted", "isolated", "reweighted", "combat", "projected")
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #7aa6db7b
 def _agreement(scores: dict) -> dict:
     "The retained fraction, and whether most ways of adjustment leave something."
     values = [scores[name].get("isolated", scores[name]) for name in ISOLATING]
@@ -246,7 +246,7 @@ def _agreement(scores: dict) -> dict:
         "methods": len(above),
     }
 
-
+# %% ../../nbs/confound/08_conclusion.ipynb #c16eb0d6
 def _retained(plain: dict, *adjusted: dict) -> float:
     "The largest fraction that one of several adjustments leaves."
     return max(retained_fraction(plain, each) for each in adjusted)
@@ -256,7 +256,7 @@ def noninferiority_of_adjusted(
     scans: AuditedScans,
     predictions: Predictions,  # from `cross_fit`
 ) -> float | None:  # None where no acquisition column varies
-    "The p-value of the non-inferiority test, the larger one of adjusted latents and of matched patients."
+    "P-value of the non-inferiority test, the larger one of adjusted and of matched."
     if predictions.given_acquisition is None:
         return None
     y, patient = scans.y[predictions.rows], scans.patient[predictions.rows]

@@ -34,7 +34,7 @@ def counterfactuals(
     table: pd.DataFrame,  # as for `audit`
     merge: bool = True,  # the three leukoencephalopathies as one class
 ) -> Counterfactuals:  # raises MsvaeError where no acquisition column varies
-    "Move the mean healthy scan along the acquisition and along each disease; fitted on training scans."
+    "The mean healthy scan moved along acquisition and diseases, as fitted on training scans."
     scans = audited_scans(table, merge)
     if not scans.columns:
         raise MsvaeError(
@@ -67,7 +67,7 @@ def _ends(effect: np.ndarray, spread: np.ndarray, y: np.ndarray) -> list:
     nearest = [np.abs(along - np.percentile(along, end)).argsort()[:count] for end in (10, 90)]
     return [effect[chosen].mean(0) for chosen in nearest]
 
-
+# %% ../../nbs/confound/09_counterfactual.ipynb #258ee792
 def _codes(base: np.ndarray, ends: list, of_class: np.ndarray, scans: AuditedScans) -> dict:
     "The code of each counterfactual."
     codes = {
@@ -79,7 +79,7 @@ def _codes(base: np.ndarray, ends: list, of_class: np.ndarray, scans: AuditedSca
         codes[DIAGNOSIS_LABELS[label]] = base + shift
     return codes
 
-
+# %% ../../nbs/confound/09_counterfactual.ipynb #a0aab3b5
 def _about(code, base, spread, discriminant: LatentLDA, scans: AuditedScans) -> dict:
     "How far a code is from the start, and the class probabilities there."
     probability = discriminant.predict_proba(code[None])[0].round(4).tolist()

@@ -83,7 +83,7 @@ def audited_scans(
         notes=notes + _column_notes(columns, len(kept)),
     )
 
-
+# %% ../../nbs/confound/03_cross_fit.ipynb #9df5b378
 def _usable(columns: dict) -> tuple:
     "Names of the columns that can be used."
     return tuple(name for name, facts in columns.items() if facts["status"] == "ok")
@@ -104,7 +104,7 @@ def _classes_kept(table: pd.DataFrame, merge: bool) -> tuple:
     common = ~diagnosis.isin(rare)
     return kept[common].reset_index(drop=True), diagnosis[common].reset_index(drop=True), notes
 
-
+# %% ../../nbs/confound/03_cross_fit.ipynb #ea1cc661
 def _column_notes(columns: dict, scans: int) -> list:
     "What is wrong with which acquisition column."
     notes = [
@@ -135,7 +135,7 @@ def patient_folds(
         fold[own] = (np.arange(len(own)) + rng.integers(5)) % 5
     return [(fold[scans.patient] != number, fold[scans.patient] == number) for number in range(5)]
 
-
+# %% ../../nbs/confound/03_cross_fit.ipynb #c39821cc
 def _split_is_large(scans: AuditedScans, split: np.ndarray) -> bool:
     "Whether the test patients are a hundred or more, of all classes."
     held_out = np.unique(scans.patient[split == "test"])
@@ -145,7 +145,7 @@ def _split_is_large(scans: AuditedScans, split: np.ndarray) -> bool:
 # %% ../../nbs/confound/03_cross_fit.ipynb #0acc4014
 @dataclass
 class Predictions:
-    "What was predicted of held-out scans; the last three are None where no acquisition column varies."
+    "Predictions of held-out scans; the last three are None where no acquisition column varies."
 
     rows: np.ndarray  # (m,) of the table
     probability: dict = field(default_factory=dict)  # predictor: (m, classes)
@@ -173,7 +173,7 @@ def discriminant_probability(
     "Class probabilities by a linear discriminant with uniform priors."
     return LatentLDA(priors="uniform").fit(latents, y, weight).predict_proba(asked)
 
-
+# %% ../../nbs/confound/03_cross_fit.ipynb #ea3a65c3
 def _logistic_probability(features, y, asked, classes: int) -> np.ndarray:
     "Class probabilities from a few features, every class given the same weight: (m, classes)."
     model = LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced").fit(features, y)

@@ -34,7 +34,7 @@ def conditional_permutations(
         _swap(state, i, j, log, rng)
     return np.vstack([labels, state.T])
 
-
+# %% ../../nbs/confound/05_tests.ipynb #fcb27a99
 def _swap(state, i, j, log, rng) -> None:
     "Swap the classes of the pairs (i, j) in place, with the odds of the arrangements."
     flat, classes = log.ravel(), log.shape[1]
@@ -109,7 +109,7 @@ def log_scores(
 
 # %% ../../nbs/confound/05_tests.ipynb #9ae03a51
 def noninferiority_test(
-    plain: np.ndarray,  # (m, classes) probabilities of held-out scans, of the prediction under audit
+    plain: np.ndarray,  # (m, classes) probabilities of held-out scans, as audited
     adjusted: np.ndarray,  # (m, classes) the same, or by an adjusted prediction
     y: np.ndarray,  # (m,) the true classes, 0 ... classes - 1
     patient: np.ndarray,  # (m,) of each scan
@@ -128,12 +128,12 @@ def noninferiority_test(
     freedom = max(min(one.effective for one in after) - 1, 1)
     return float(stats.t.cdf(difference / error, freedom))
 
-
+# %% ../../nbs/confound/05_tests.ipynb #a17fc843
 def _advantage(recalls: list) -> float:
     "Balanced accuracy over chance."
     return np.mean([one.value for one in recalls]) - 1 / len(recalls)
 
-
+# %% ../../nbs/confound/05_tests.ipynb #b976e901
 def _mean_parts(recalls: list) -> np.ndarray:
     "What each patient adds to the error of the balanced accuracy."
     return np.mean([one.parts for one in recalls], 0)

@@ -18,7 +18,7 @@ from ..core import DIAGNOSIS_LABELS
 ALPHA = 0.01
 LEAST_PATIENTS = 10
 
-
+# %% ../../nbs/confound/07_verdict.ipynb #d0787755
 @dataclass(frozen=True)
 class Evidence:
     "What the tests of one separation found; p-values are None where there is nothing to test."
@@ -50,17 +50,16 @@ def decide(
     p = f"p = {evidence.full_p:.2g}"
     if not evidence.linked:
         return "undecidable", (
-            "the evidence is too weak: at the same acquisition the prediction's knowledge of the "
-            f"class has {p}"
+            f"the evidence is too weak: at the same acquisition the prediction of the class has {p}"
         )
     if (evidence.noninferiority_p or 0) < 0.05:
         return "acquisition", (
             "the prediction follows the acquisition within the classes, and at the same "
-            f"acquisition no knowledge of the class is shown ({p}): less than half of the "
+            f"acquisition no prediction of the class is shown ({p}): less than half of the "
             "advantage over chance remains"
         )
     return "undecidable", (
-        "the prediction follows the acquisition; whether it also knows the class at the same "
+        "the prediction follows the acquisition; whether it also follows the class at the same "
         f"acquisition is open ({p}, and that half of the advantage over chance remains cannot "
         "be excluded)"
     )
@@ -95,8 +94,8 @@ def _obstacle(evidence: Evidence) -> str | None:
 
 # %% ../../nbs/confound/07_verdict.ipynb #0acc8010
 def _something_remains(evidence: Evidence) -> tuple:
-    "The verdict where the latents know the class at the same acquisition."
-    known = "the latents know the class at the same acquisition"
+    "The verdict where the latents predict the class at the same acquisition."
+    known = "the latents predict the class at the same acquisition"
     if not evidence.agree:
         return "undecidable", (
             f"one test finds the class at the same acquisition (p = {evidence.full_p:.2g}), "
@@ -105,7 +104,7 @@ def _something_remains(evidence: Evidence) -> tuple:
     if evidence.linked:
         return "both", (
             "the prediction depends on the acquisition, which differs between the classes, and "
-            "the latents also know the class at the same acquisition"
+            "the latents also predict the class at the same acquisition"
         )
     if evidence.association_p >= ALPHA:
         return "disease", f"{known}, and the acquisition does not differ between the classes"
@@ -161,7 +160,7 @@ def what_would_decide(
         "sentence": sentence,
     }
 
-
+# %% ../../nbs/confound/07_verdict.ipynb #532cd1b2
 def _effective(weight: np.ndarray) -> float:
     "The number of patients that weights amount to."
     total = weight.sum()
