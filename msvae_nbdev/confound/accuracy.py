@@ -99,7 +99,7 @@ def _no_accuracy(classes: int) -> dict:
 
 # %% ../../nbs/confound/04_accuracy.ipynb #449c2052
 def score_predictions(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     predictions: Predictions,  # from `cross_fit`
     folds: int,  # how many there were
 ) -> dict:  # predictor: as from `accuracy`, those of corrected latents with `isolated`
@@ -108,6 +108,7 @@ def score_predictions(
     inflation = _inflation(scans, predictions, folds)
 
     def score(name: str, weight=None) -> dict:
+        "The accuracy of one predictor."
         return accuracy(predictions.probability[name], y, patient, weight, inflation)
 
     result = {name: score(name) for name in predictions.probability}
@@ -132,8 +133,8 @@ def _inflation(scans: AuditedScans, predictions: Predictions, folds: int) -> flo
 
 # %% ../../nbs/confound/04_accuracy.ipynb #0acc4023
 def matched_weight(
-    scans: AuditedScans,
-    predictions: Predictions,
+    scans: AuditedScans,  # from `audited_scans`
+    predictions: Predictions,  # from `cross_fit`
 ) -> np.ndarray:  # (m,) in [0, 1]
     "Weights that match the held-out patients of the classes within each protocol."
     rows = predictions.rows
@@ -181,7 +182,7 @@ def accuracy_table(
 # %% ../../nbs/confound/04_accuracy.ipynb #6fb93911
 def accuracy_figure(
     scores: dict,  # from `score_predictions`, or from `audit`
-    title: str = "Class of held-out patients, by predictor",
+    title: str = "Class of held-out patients, by predictor",  # of the figure
 ) -> go.Figure:  # points with intervals, and chance
     "Balanced accuracy of acquisition, age and sex, latents, and adjusted latents."
     table = accuracy_table(scores)

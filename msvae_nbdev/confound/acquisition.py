@@ -39,7 +39,7 @@ def _column_status(table: pd.DataFrame, name: str) -> dict:
 # %% ../../nbs/confound/00_acquisition.ipynb #35caa0f6
 def grouped_values(
     values: np.ndarray,  # (n,) numbers, none missing
-    max_groups: int = 8,
+    max_groups: int = 8,  # a column with more has no groups
     gap: float = 0.02,  # least distance between two groups, as a share of the range
     width: float = 0.15,  # greatest width of a group, as a share of the range
 ) -> np.ndarray | None:  # (groups,) mean of each, ascending; None: more groups, or no groups

@@ -59,8 +59,8 @@ def share_between(
 def association(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis and the columns
     columns: tuple,  # to test, each with status 'ok'
-    permutations: int = 999,
-    seed: int = 0,
+    permutations: int = 999,  # of each test
+    seed: int = 0,  # of all that is drawn by chance
 ) -> dict:  # per column: effect_size in [0, 1], measure, p_value, q_value, n_patients
     "Association of each column with the class; `q_value` is the false discovery rate."
     rng = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ def acquisition_figure(
     table: pd.DataFrame,  # one row per scan
     effects: dict | None = None,  # from `association`, for the titles
     columns: tuple | None = None,  # None: all acquisition columns that vary, age and sex
-    title: str = "Acquisition by class",
+    title: str = "Acquisition by class",  # of the figure
 ) -> go.Figure:  # one panel per column: share of each class's scans
     "Figure 11: the distribution of each acquisition column, by class."
     table = table[table.diagnosis.isin(DIAGNOSES)]

@@ -72,7 +72,7 @@ def _out_of_sample_r2(target, features, fold, weight) -> np.ndarray:
 
 # %% ../../nbs/confound/06_attribution.ipynb #f0a9ba84
 def held_out_axes(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     folds: list,  # of (training mask, held-out mask)
 ) -> np.ndarray:  # (m, axes), held-out scans in the order of the folds
     "Discriminant coordinates by models that have not seen the patient, rotated onto common axes."
@@ -87,9 +87,9 @@ def held_out_axes(
 
 # %% ../../nbs/confound/06_attribution.ipynb #0acc7009
 def axis_attribution(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     folds: list,  # of (training mask, held-out mask)
-    seed: int = 0,
+    seed: int = 0,  # of all that is drawn by chance
 ) -> list:  # per discriminant axis: axis, shares by cause, and `reading`, the cause named
     "What class, acquisition, and age with sex explain of each axis, alone and in common."
     rows = np.concatenate([np.flatnonzero(test) for _, test in folds])
@@ -135,7 +135,7 @@ _CAUSES = {
 # %% ../../nbs/confound/06_attribution.ipynb #17cfde80
 def attribution_figure(
     axes: list,  # from `axis_attribution`
-    title: str = "What the discriminant axes are made of",
+    title: str = "What the discriminant axes are made of",  # of the figure
 ) -> go.Figure:  # one bar per axis
     "Shares of the variation along each axis; small negative ones, which are noise, are drawn as 0."
     figure = go.Figure()

@@ -42,7 +42,7 @@ from ..latent.classify import LatentLDA
 
 # %% ../../nbs/confound/10_audit.ipynb #ea3f5637
 def predicted_acquisition(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     train: np.ndarray,  # (n,) boolean: the scans everything is fitted on
     test: np.ndarray,  # (n,) boolean: the scans that are predicted
 ) -> dict:  # column: {r2}, or for names {balanced_accuracy, chance}
@@ -87,7 +87,7 @@ def audit(
     merge: bool = True,  # the three leukoencephalopathies as one class
     evaluation: str = "auto",  # 'split', 'folds', or 'auto': the split if it has 100 test patients
     permutations: int = 999,  # of each test
-    seed: int = 0,
+    seed: int = 0,  # of all that is drawn by chance
 ) -> dict:  # JSON-ready: accuracies, association, axes, and `confound` with verdict and reason
     "What of the separation in the latents does the acquisition explain, on held-out patients?"
     if evaluation not in ("auto", "split", "folds"):
@@ -158,7 +158,7 @@ def _about_evaluation(patients: Patients, predictions: Predictions, folds: list)
 def audit_run(
     run: str | Path,  # a run folder with latents.parquet
     permutations: int = 999,  # of each test
-    seed: int = 0,
+    seed: int = 0,  # of all that is drawn by chance
     decode: Callable | None = None,  # (n, k) codes to volumes; None: the run's own decoder
 ) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and figures; a counterfactual where there is a decoder."

@@ -56,7 +56,7 @@ class Patients:
 
 # %% ../../nbs/confound/08_conclusion.ipynb #0acc8016
 def one_scan_each(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     predictions: Predictions,  # from `cross_fit`
     rng: np.random.Generator,
 ) -> Patients:
@@ -83,7 +83,7 @@ def _design(scans: AuditedScans, columns: tuple) -> np.ndarray:
 
 # %% ../../nbs/confound/08_conclusion.ipynb #222f40e6
 def conclude(
-    patients: Patients,
+    patients: Patients,  # from `one_scan_each`
     scores: dict,  # from `score_predictions`
     noninferiority_p: float | None,  # from `noninferiority_of_adjusted`
     draws: int,  # permutations of each test
@@ -253,7 +253,7 @@ def _retained(plain: dict, *adjusted: dict) -> float:
 
 # %% ../../nbs/confound/08_conclusion.ipynb #0acc8020
 def noninferiority_of_adjusted(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     predictions: Predictions,  # from `cross_fit`
 ) -> float | None:  # None where no acquisition column varies
     "P-value of the non-inferiority test, the larger one of adjusted and of matched."

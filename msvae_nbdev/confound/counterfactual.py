@@ -90,7 +90,7 @@ def _about(code, base, spread, discriminant: LatentLDA, scans: AuditedScans) -> 
 
 # %% ../../nbs/confound/09_counterfactual.ipynb #0acc9010
 def counterfactual_figure(
-    found: Counterfactuals,
+    found: Counterfactuals,  # from `counterfactuals`
     decode: Callable,  # takes (n, k) codes, returns volumes
     title: str = "The mean healthy brain under another acquisition, and with a disease",
 ) -> go.Figure:  # three planes per column, differences beside them

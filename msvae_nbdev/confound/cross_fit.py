@@ -41,6 +41,7 @@ class AuditedScans:
 
     @property
     def n_classes(self) -> int:
+        "How many classes there are."
         return len(self.labels)
 
     def scan_share(
@@ -120,9 +121,9 @@ def _column_notes(columns: dict, scans: int) -> list:
 
 # %% ../../nbs/confound/03_cross_fit.ipynb #5a952687
 def patient_folds(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     evaluation: str = "auto",  # 'split', 'folds', or 'auto': the split if it has 100 test patients
-    seed: int = 0,
+    seed: int = 0,  # of all that is drawn by chance
 ) -> list:  # of (training mask, held-out mask) over scans; a patient is never in both
     "The split of the run, or five folds of patients, stratified by class."
     split = scans.table.split.to_numpy()
@@ -183,7 +184,7 @@ def _logistic_probability(features, y, asked, classes: int) -> np.ndarray:
 
 # %% ../../nbs/confound/03_cross_fit.ipynb #f43859f0
 def predict_fold(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     train: np.ndarray,  # (n,) boolean: the scans everything is fitted on
     test: np.ndarray,  # (n,) boolean: the scans that are predicted
 ) -> Predictions:
@@ -228,7 +229,7 @@ def _corrected(scans: AuditedScans, train, test, features, protocol) -> dict:
 
 # %% ../../nbs/confound/03_cross_fit.ipynb #0acc4017
 def cross_fit(
-    scans: AuditedScans,
+    scans: AuditedScans,  # from `audited_scans`
     folds: list,  # from `patient_folds`
 ) -> Predictions:  # in the order of the folds
     "Predict the held-out scans of every fold by models fitted on the others."

@@ -39,7 +39,7 @@ class Evidence:
 
 # %% ../../nbs/confound/07_verdict.ipynb #d19e1f03
 def decide(
-    evidence: Evidence,
+    evidence: Evidence,  # of the tests
 ) -> tuple:  # ('disease' | 'acquisition' | 'both' | 'undecidable', the reason in plain words)
     "The verdict on one separation, from its tests."
     obstacle = _obstacle(evidence)
