@@ -202,7 +202,7 @@ def save_audit_figures(
             "the colours have the same shape in every panel.",
         )
     verdict = f"Disease or scanner? Verdict: {result['confound']['verdict']}"
-    save_figure(accuracy_figure(result), run, "bias-2-rivals", verdict, _accuracy_caption(result))
+    save_figure(accuracy_figure(result), run, "bias-2-accuracy", verdict, _accuracy_caption(result))
     save_figure(
         attribution_figure(result["axes"]),
         run,
