@@ -1,5 +1,9 @@
-"""Does it help to tell the decoder the acquisition? `python data/audit/harmonise.py COHORT` trains a VAE as it is and one whose decoder is told the acquisition,
-on the same split of a prepared cohort and from the same seed, and adds a row for each to harmonise.csv; a second call makes what is missing."""
+"""Does it help to give the decoder the acquisition?
+
+`python studies/audit_proof/harmonise.py COHORT` trains a VAE as it is and one whose decoder is
+given the acquisition, on the same split of a prepared cohort and from the same seed, and adds a
+row for each to data/audit/harmonise.csv. A second call makes what is missing.
+"""
 
 import argparse
 from pathlib import Path
@@ -7,21 +11,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
+from surrogates import audit_row
 
-from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
-from msvae_nbdev.confound.audit import audit, summarise
 from msvae_nbdev.cohort import split_patients
+from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
+from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.latent.classify import LatentLDA
 from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
 from msvae_nbdev.model.training import use_cores
 from msvae_nbdev.model.vae import VAE
 from msvae_nbdev.model.volumes import open_prepared
 
-KEPT = Path(__file__).parent / "harmonise.csv"
+KEPT = Path(__file__).parents[2] / "data" / "audit" / "harmonise.csv"
 
 
 class ToldVAE(VAE):
-    "A VAE whose decoder gets the latent and the acquisition; the encoder gets the scan alone. Without columns it is the plain VAE."
+    "A VAE whose decoder gets the latent and the acquisition; without columns the plain VAE."
 
     def train_step(self, batch):
         volumes, told = batch
@@ -106,7 +111,7 @@ def run(
     table = data.table.assign(split=split, **{f"z_{i}": z[:, i] for i in range(latent_dim)})
     protocol = Protocols(columns).fit(table[split == "train"]).transform(table)
     seen = LatentLDA(priors="uniform").fit(z[train], protocol[train]).predict(z[test])
-    found = summarise(audit(table, evaluation="folds", permutations=199, seed=seed))
+    found = audit_row(audit(table, evaluation="folds", permutations=199, seed=seed))
     kept = {
         key: found[key]
         for key in (
@@ -141,7 +146,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--latent-dim", type=int, default=32)
     parser.add_argument(
-        "--beta", type=float, default=1.0, help="price of a nat, in units of the squared error"
+        "--beta",
+        type=float,
+        default=1.0,
+        help="weight of the KL beside the squared error (default 1)",
     )
     options = parser.parse_args()
     use_cores()
