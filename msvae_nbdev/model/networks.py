@@ -80,7 +80,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from keras import layers
 
-from .. import figures  # registers the template
+from .. import figures  # noqa: F401 (registers the template)
 from ..core import MsvaeError
 from ..space import SHAPE
 
