@@ -233,7 +233,10 @@ class Recorder(keras.callbacks.Callback):
 
 # %% ../../nbs/model/07_checkpoints.ipynb #ff46de08
 @patch
-def check(self: Recorder, epoch: int):
+def check(
+    self: Recorder,
+    epoch: int,  # that has ended, counted from 1
+):
     "Remember the best epoch; stop a training that has gone wrong."
     weights = _variables(self.model, networks_only=True)
     if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in weights):
@@ -250,7 +253,10 @@ def check(self: Recorder, epoch: int):
 
 # %% ../../nbs/model/07_checkpoints.ipynb #6fcaad07
 @patch
-def is_due(self: Recorder, epoch: int) -> bool:
+def is_due(
+    self: Recorder,
+    epoch: int,  # that has ended, counted from 1
+) -> bool:
     "Whether a checkpoint is written after this epoch."
     if self.save_every is None:
         return False
@@ -279,8 +285,12 @@ def save(self: Recorder):
 
 # %% ../../nbs/model/07_checkpoints.ipynb #dedfc824
 @patch
-def stop(self: Recorder, kind: str, reason: str):
-    "End the training with advice: `kind` is diverged or collapsed."
+def stop(
+    self: Recorder,
+    kind: str,  # diverged or collapsed
+    reason: str,  # what was seen
+):
+    "End the training with an `MsvaeError` that gives advice."
     epoch = len(self.history) + (kind == "diverged")
     state = "no epoch was finished"
     if self.saved:

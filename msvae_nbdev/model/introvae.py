@@ -81,27 +81,42 @@ class Introspective(Autoencoder):
 
 # %% ../../nbs/model/04_introvae.ipynb #23f55080
 @patch
-def vae_loss(self: Introspective, reconstruction, kl):
+def vae_loss(
+    self: Introspective,
+    reconstruction,  # squared error summed over voxels
+    kl,  # of scans, nats
+):
     "The part of the encoder's loss that both phases have in common."
     return self.reconstruction_weight * reconstruction + self.kl_weight * kl
 
 # %% ../../nbs/model/04_introvae.ipynb #232753c5
 @patch
-def draw_latents(self: Introspective, mean, log_variance):
+def draw_latents(
+    self: Introspective,
+    mean,  # (n, latent_dim)
+    log_variance,  # (n, latent_dim)
+):  # latent vectors of the scans, and of samples; each (n, latent_dim)
     "A draw from the latent distribution of each scan, and as many from the prior."
     noise, prior = (self.noise(mean, draw) for draw in (0, 1))
     return mean + tf.exp(0.5 * log_variance) * noise, prior
 
 # %% ../../nbs/model/04_introvae.ipynb #4c777000
 @patch
-def mean_kls(self: Introspective, images, training=False):
-    "Mean KL of reconstructions and of samples, which stand behind each other in `images`."
+def mean_kls(
+    self: Introspective,
+    images,  # (2 n, d, h, w, 1), reconstructions, then samples
+    training=False,  # whether dropout is on
+):  # two scalars, nats
+    "Mean KL of reconstructions and of samples."
     kl = kl_divergence(*self.encode(images, training=training))
     return [tf.reduce_mean(half) for half in tf.split(kl, 2)]
 
 # %% ../../nbs/model/04_introvae.ipynb #7edf9713
 @patch
-def warmup_step(self: Introspective, volumes):
+def warmup_step(
+    self: Introspective,
+    volumes,  # (n, d, h, w, 1), a batch
+):  # values of `metric_names`
     "A step of the plain VAE that remembers the KL of real scans."
     with tf.GradientTape() as tape:
         mean, log_variance = self.encode(volumes, training=True)
@@ -119,7 +134,10 @@ def warmup_step(self: Introspective, volumes):
 
 # %% ../../nbs/model/04_introvae.ipynb #fb1243fe
 @patch
-def adversarial_step(self: Introspective, volumes):
+def adversarial_step(
+    self: Introspective,
+    volumes,  # (n, d, h, w, 1), a batch
+):  # values of `metric_names`
     "One step of the encoder, then one of the decoder through the updated encoder."
     share = 1.0 / tf.distribute.get_replica_context().num_replicas_in_sync
     with tf.GradientTape(persistent=True) as tape:
@@ -137,7 +155,13 @@ def adversarial_step(self: Introspective, volumes):
 
 # %% ../../nbs/model/04_introvae.ipynb #dc6689fb
 @patch
-def decoder_step(self: Introspective, tape, share, reconstruction, images):
+def decoder_step(
+    self: Introspective,
+    tape,  # of the encoder's step, in which the batch was decoded
+    share,  # one over the number of devices
+    reconstruction,  # squared error summed over voxels, mean over the batch
+    images,  # (2 n, d, h, w, 1), reconstructions, then samples
+):
     "Update the decoder: back from the error and from the KLs of the images, through `tape`."
     with tf.GradientTape() as through_encoder:
         through_encoder.watch(images)

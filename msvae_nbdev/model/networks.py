@@ -193,7 +193,7 @@ LAYER_NAMES = {
     "AveragePooling3D": "pool",
     "MaxPooling3D": "pool",
     "Conv3D": "convolve 3",
-    "Conv3DTranspose": "deconvolve 4/2",
+    "Conv3DTranspose": "deconvolve<br>4/2",
     "Activation": "sigmoid",
 }
 

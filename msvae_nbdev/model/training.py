@@ -163,7 +163,7 @@ def make_job(
     run: str | os.PathLike,  # run folder, new or to be continued
     config: TrainingConfig,  # what is asked for; the cohort's hash and path are filled in
 ) -> TrainingJob:
-    "Open the cohort, check what is asked for and split the patients. `MsvaeError` says what is wrong."
+    "Open the cohort, check what is asked for (`MsvaeError`) and split the patients."
     if not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, config.include_suspect)
     place = str(prepared.path.resolve())

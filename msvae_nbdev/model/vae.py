@@ -30,7 +30,7 @@ def kl_divergence(
 # %% ../../nbs/model/03_vae.ipynb #d8c2a52d
 def step_noise(
     shape,  # of the noise
-    seed: int,
+    seed: int,  # of the training
     step,  # scalar integer tensor, the number of the training step
     draw: int = 0,  # number of the draw within the step
 ):  # standard normal
@@ -73,7 +73,10 @@ class Autoencoder(keras.Model):
         mean, _ = self.encode(volumes, training=training)
         return self.decode(mean, training=training)
 
-    def track(self, **values):
+    def track(
+        self,
+        **values,  # scalars, or one number per scan, by the name of a metric
+    ):  # dict of running means
         "Add the values of one step to the running means and return those."
         for name, value in values.items():
             self.trackers[name].update_state(value)
@@ -82,7 +85,12 @@ class Autoencoder(keras.Model):
         shape = (1,) if several else ()  # Keras averages over workers along an axis
         return {name: tf.reshape(self.trackers[name].result(), shape) for name in values}
 
-    def noise(self, like, draw=0, step=None):
+    def noise(
+        self,
+        like,  # (n, latent_dim), this device's part of the batch
+        draw=0,  # number of the draw within the step
+        step=None,  # None: the current one
+    ):  # of the shape of `like`
         "Standard normal noise: the same numbers however many devices share the batch."
         context = tf.distribute.get_replica_context()
         count = tf.shape(like)[0]
