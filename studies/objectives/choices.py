@@ -21,7 +21,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
-from msvae_nbdev import training
+from msvae_nbdev.model import config, training
 from msvae_nbdev.core import MsvaeError, merge_leuko, read_tsv, write_json
 from msvae_nbdev.model.introvae import Introspective
 from msvae_nbdev.model.networks import build_decoder, build_encoder, layers
@@ -87,7 +87,7 @@ def build(settings: dict) -> None:
         build_encoder, pooling=POOLING[settings["pooling"]], **dropout
     )
     training.build_decoder = functools.partial(build_decoder, **dropout)
-    training.ADVERSARIAL_RATE = settings["rate"]
+    config.ADVERSARIAL_RATE = settings["rate"]
 
 
 def share_warmup(folder: Path, run: Path, settings: dict) -> None:
