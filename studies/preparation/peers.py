@@ -1,8 +1,13 @@
-"""Our registration and skull stripping beside their peers, on the same phantoms in the same run: `python data/preparation/peers.py WORK` adds
-to registration.csv, stripping.csv and chain.csv what they do not hold yet, and writes throughput.json. Needs the extra `bench` (itk-elastix, antspyx, deepbet, PyMaxflow, torch).
+"""Our registration and skull stripping beside their peers, on the same phantoms in the same run.
 
-Each measurement is a process of its own with one thread, so that processor seconds (user and system) and peak memory are its own. `--flair FOLDER` adds
-the reference masks of real scans to stripping.csv."""
+`python studies/preparation/peers.py WORK` adds to registration.csv, stripping.csv and chain.csv of
+data/preparation what they do not hold yet, and writes throughput.json there. It needs the extra
+`bench` (itk-elastix, antspyx, deepbet, PyMaxflow, torch).
+
+Each measurement is a process of its own with one thread, so that processor seconds (user and
+system) and peak memory are its own. `--flair FOLDER` adds the reference masks of real scans to
+stripping.csv.
+"""
 
 import argparse
 import json
@@ -20,7 +25,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, from_matvec
 
-HERE = Path(__file__).parent
+DATA = Path(__file__).parents[2] / "data" / "preparation"
 REGISTRATION = ("msvae", "elastix", "ants")
 STRIPPING = ("template", "level_set", "graph_cut", "network", "threshold", "deepbet")
 LPS = np.diag([-1.0, -1, 1, 1])
@@ -113,6 +118,7 @@ def msvae(brain, affine, mask):
 
 def elastix(brain, affine, mask):
     import itk
+
     from msvae_nbdev.space import load_template
 
     template = load_template()
@@ -136,6 +142,7 @@ def elastix(brain, affine, mask):
 
 def ants(brain, affine, mask):
     import ants as package
+
     from msvae_nbdev.space import load_template
 
     template = load_template()
@@ -197,7 +204,6 @@ def template(head, affine):
 
 
 def deepbet(head, affine):
-    import torch
     from msvae_nbdev.preparation.prepare import skull_strip
 
     start = used()
@@ -206,9 +212,10 @@ def deepbet(head, affine):
 
 def threshold(head, affine):
     "A plain way: Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
-    from msvae_nbdev.preparation.prepare import _distance, _largest
     from scipy import ndimage
     from skimage.filters import threshold_otsu
+
+    from msvae_nbdev.preparation.prepare import _distance, _largest
 
     start = used()
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
@@ -224,6 +231,7 @@ def other(way: str):
 
     def strip(head, affine):
         import ways
+
         from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
 
         load_head_template(4), _template_depth()
@@ -251,7 +259,7 @@ def used() -> tuple:
 
 
 def measure(task: str, path: str) -> dict:
-    "In a process of its own: one way, one scan."
+    "One method on one scan, in a process of its own."
     if task == "whole":
         return whole(path)
     head, affine, mask, truth = load(path)
@@ -393,6 +401,7 @@ if __name__ == "__main__":
         print(json.dumps(measure(options.task, options.work)))
         raise SystemExit
     from flags import draw_plan
+
     from msvae_nbdev.phantom.simulate import PROTOCOLS
 
     work = Path(options.work)
@@ -426,7 +435,7 @@ if __name__ == "__main__":
             cases,
             [way for way in REGISTRATION if way in options.ways.split(",")],
             options.seed,
-            HERE / "registration.csv",
+            DATA / "registration.csv",
         )
     if "stripping" in options.only:
         cases = [
@@ -447,7 +456,7 @@ if __name__ == "__main__":
             cases,
             [way for way in STRIPPING if way in options.ways.split(",")],
             options.seed,
-            HERE / "stripping.csv",
+            DATA / "stripping.csv",
         )
     if "chain" in options.only:
         cases = [
@@ -461,8 +470,8 @@ if __name__ == "__main__":
             )
             for path in files
         ]
-        ask_all(cases, ["whole"], options.seed, HERE / "chain.csv")
+        ask_all(cases, ["whole"], options.seed, DATA / "chain.csv")
     if "throughput" in options.only:
-        (HERE / "throughput.json").write_text(
+        (DATA / "throughput.json").write_text(
             json.dumps(throughput(files[: len(plan)], work, options.seed), indent=2) + "\n"
         )

@@ -1,4 +1,7 @@
-"""Ways to spoil a scan on purpose: what data/preparation/flags.py and nbs/studies/03_preparation.ipynb feed to the quality control."""
+"""Ways to spoil a scan on purpose, for the study of the quality control.
+
+Used by studies/preparation/flags.py and nbs/studies/03_preparation.ipynb.
+"""
 
 from contextlib import contextmanager
 

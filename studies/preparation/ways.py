@@ -1,5 +1,9 @@
-"""Other ways of skull stripping, weighed against the template way in peers.py. All begin where it begins, with the head template registered to the head, and answer instead of its
-refinement: a level set, a graph cut (needs PyMaxflow), and the network of network.py."""
+"""Other methods of skull stripping, compared with the template method in peers.py.
+
+All begin where the template method begins, with the head template registered to the head, and
+take the place of its refinement: a level set, a graph cut (needs PyMaxflow), and the network of
+network.py.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -111,7 +115,7 @@ def load_network():
     "The trained network, once per process."
     import network as module
 
-    return module.load(Path(__file__).parent / "network.npz")
+    return module.load(Path(__file__).parents[2] / "data" / "preparation" / "network.npz")
 
 
 def network(head: np.ndarray, affine: np.ndarray) -> np.ndarray:

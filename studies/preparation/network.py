@@ -1,8 +1,13 @@
-"""A small skull stripping network, weighed against the template way: `python data/preparation/network.py data/preparation/network.npz` trains it.
+"""A small skull stripping network, to be compared with skull stripping by template.
 
-It sees a head that was already laid on the template by an affine, on a grid of 3 mm, and says how deep below the brain's surface each voxel lies, so that its answer can be
-drawn finer than its grid. It is trained on heads of the simulator's anatomy only, each seen once: shape, thickness and brightness of every layer, coils, noise, slices, field
-of view and the error of the affine are drawn anew, wider than life (domain randomisation, Billot et al. 2023; Hoopes et al. 2022)."""
+`python studies/preparation/network.py data/preparation/network.npz` trains it.
+
+It sees a head that an affine has laid on the template, on a grid of 3 mm, and says how deep below
+the brain's surface each voxel lies, so that the surface can be drawn finer than the grid. It is
+trained on heads of the simulator's anatomy only, each seen once: shape, thickness and brightness
+of every layer, coils, noise, slices, field of view and the error of the affine are drawn anew,
+wider than life (domain randomisation, Billot et al. 2023; Hoopes et al. 2022).
+"""
 
 import argparse
 import time
