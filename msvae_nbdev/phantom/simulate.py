@@ -43,7 +43,7 @@ from msvae_nbdev.core import (
 from msvae_nbdev.interpolation import (
     compile_ahead,
     compiled,
-    look_up,
+    interpolate_field,
     plain,
     sample,
     smooth,
@@ -256,7 +256,7 @@ def integrate(
     index = np.indices(velocity.shape[1:], dtype=np.float32)
     for _ in range(steps):
         moved = index + displacement / np.float32(spacing)
-        displacement = displacement + look_up(displacement, moved)
+        displacement = displacement + interpolate_field(displacement, moved)
     return displacement
 
 
@@ -941,7 +941,7 @@ def to_template(
 ) -> np.ndarray:  # (3, ...), MNI millimetres
     "The map from scan to template."
     head = move(pose, points)
-    return head + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), head))
+    return head + interpolate_field(displacement, move(np.linalg.inv(LATTICE_AFFINE), head))
 
 
 def truth_affine(
@@ -988,7 +988,7 @@ def registered_affine(
     index = np.linalg.inv(head.affine)[:3, :3] @ (reached - head.affine[:3, 3:]) - np.array(
         [[axis.start] for axis in head.box]
     )
-    across = look_up(gradient, index)
+    across = interpolate_field(gradient, index)
     points = np.vstack([points, np.ones(points.shape[1])])
     terms = (across[:, None] * points).reshape(12, -1)
     solution = np.linalg.solve(terms @ terms.T, terms @ (across * reached).sum(0))
@@ -1065,7 +1065,7 @@ def coil_field(
     )
     lattice *= (0.06 if field_strength < 2 else 0.09) / lattice.std()
     index = (points + 200) / 400 * (len(lattice) - 1)
-    return np.exp(look_up(lattice[None], index)[0])
+    return np.exp(interpolate_field(lattice[None], index)[0])
 
 
 @lru_cache(1)
@@ -1405,7 +1405,7 @@ def _examples() -> list:
     return [
         (smooth, cube, 1.0),
         (upsample, cube, cube.shape, 1),
-        (look_up, cube[None], np.zeros((3, 1))),
+        (interpolate_field, cube[None], np.zeros((3, 1))),
         (resample, cube, np.eye(4), cube.shape, np.eye(4)),
         (warp, cube[None], np.zeros((3, 2, 2, 2)), cube.shape, 1),
         (_mix, *[plain(ones)] * 5, *ones, np.empty(5, np.float32)),

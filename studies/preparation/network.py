@@ -20,7 +20,7 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.interpolation import look_up, sample, smooth, upsample
+from msvae_nbdev.interpolation import interpolate_field, sample, smooth, upsample
 from msvae_nbdev.phantom.simulate import (
     HEAD_CENTRE,
     LATTICE_AFFINE,
@@ -221,7 +221,7 @@ def example(rng) -> tuple:
     )
     mirror = np.diag([-1.0 if rng.uniform() < 0.5 else 1.0, 1, 1, 1])
     points = move(mirror @ error @ AFFINE, np.indices(SHAPE, dtype=np.float32))
-    points = points + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
+    points = points + interpolate_field(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
     index = move(np.linalg.inv(head.affine), points).astype(np.float32)
     volume, target = sample(picture(rng), index), sample(depth + 12, index) - 12
     volume = degrade(rng, volume)

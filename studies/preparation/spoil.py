@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.phantom import simulate as phantom
+from msvae_nbdev.phantom.simulate import simulate as phantom
 
 T1_SIGNAL = pd.Series(
     {
