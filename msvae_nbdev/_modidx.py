@@ -1398,6 +1398,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'msvae_nbdev.show.report.training_figure': ( 'show/report.html#training_figure',
                                                                                       'msvae_nbdev/show/report.py')},
             'msvae_nbdev.space': { 'msvae_nbdev.space.Template': ('space.html#template', 'msvae_nbdev/space.py'),
+                                   'msvae_nbdev.space._template_map': ('space.html#_template_map', 'msvae_nbdev/space.py'),
                                    'msvae_nbdev.space.block_mean': ('space.html#block_mean', 'msvae_nbdev/space.py'),
                                    'msvae_nbdev.space.bound': ('space.html#bound', 'msvae_nbdev/space.py'),
                                    'msvae_nbdev.space.load_template': ('space.html#load_template', 'msvae_nbdev/space.py'),

@@ -3,6 +3,7 @@
 Used by studies/preparation/flags.py and nbs/studies/03_preparation.ipynb.
 """
 
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.phantom.simulate import simulate as phantom
+from msvae_nbdev.phantom.simulate import add_noise
 
 T1_SIGNAL = pd.Series(
     {
@@ -128,7 +129,7 @@ def other_body(scan, rng):
         4 / np.linalg.norm(scan.affine[:3, :3], axis=0),
     )
     picture *= 1 + 0.08 * texture / texture.std()
-    return scan._replace(picture=phantom.add_noise(picture, 0.03, rng)), name
+    return scan._replace(picture=add_noise(picture, 0.03, rng)), name
 
 
 def strip(scan, rng):
@@ -172,13 +173,20 @@ def strip(scan, rng):
 
 @contextmanager
 def t1_contrast():
-    "Inside, the simulator's scanner takes T1-weighted pictures."
-    flair = phantom.flair_signal
-    phantom.flair_signal = lambda *arguments: T1_SIGNAL
+    "Inside, the simulator's scanner takes T1-weighted images."
+    users = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("msvae_nbdev.phantom.") and hasattr(module, "flair_signal")
+    ]
+    kept = [module.flair_signal for module in users]
+    for module in users:
+        module.flair_signal = lambda *arguments: T1_SIGNAL
     try:
         yield
     finally:
-        phantom.flair_signal = flair
+        for module, signal in zip(users, kept):
+            module.flair_signal = signal
 
 
 def motion(scan, rng):
@@ -213,7 +221,7 @@ def noise(scan, rng):
     share = rng.uniform(0.33, 0.66)
     level = share * float(np.median(scan.picture[scan.brain]))
     return scan._replace(
-        picture=phantom.add_noise(scan.picture.copy(), level, rng)
+        picture=add_noise(scan.picture.copy(), level, rng)
     ), f"{share:.0%} of the signal"
 
 
