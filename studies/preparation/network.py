@@ -78,7 +78,7 @@ def load(path: Path):
 
 @lru_cache(1)
 def anatomy() -> tuple:
-    "The simulator's head at 2 mm: its maps, the distance of every voxel to the brain, and the depth below the brain's surface on its whole grid."
+    "The simulator's head at 2 mm: maps, distance to the brain, depth below the brain's surface."
     head = load_head(2)
     brain = np.zeros(head.shell.shape, bool)
     brain[head.box] = head.brain > 0.5
@@ -187,7 +187,7 @@ def ball(volume: np.ndarray, centre: np.ndarray, radii: np.ndarray, value: float
 
 
 def blobs(rng, volume: np.ndarray) -> None:
-    "Vessels, sinuses, muscles: things of any brightness that touch the brain from outside; the brain is painted over them."
+    "Vessels, sinuses, muscles: bodies of any brightness that touch the brain from outside."
     head = anatomy()[0]
     near = surface()
     for _ in range(rng.integers(5, 40)):
@@ -207,7 +207,7 @@ def surface() -> np.ndarray:
 
 
 def example(rng) -> tuple:
-    "(a head on the network's grid, brain tissue about 1; the depth below the brain's surface, in units of `REACH`)."
+    "(a head on the network's grid, brain about 1; depth below its surface in units of `REACH`)."
     head, _, depth = anatomy()
     velocity = (
         random_velocity(rng, rng.uniform(0.3, 1.6))
@@ -306,9 +306,8 @@ if __name__ == "__main__":
         losses.append(model.train_on_batch(heads, depths, return_dict=True)["mae"])
         model.reset_metrics()
         if step % 50 == 0:
-            print(
-                f"step {step}, {time.time() - start:.0f} s: mean error {REACH * np.mean(losses[-50:]):.3f} mm",
-                flush=True,
-            )
+            error_mm = REACH * np.mean(losses[-50:])
+            seconds = time.time() - start
+            print(f"step {step}, {seconds:.0f} s: mean error {error_mm:.3f} mm", flush=True)
             save(model, options.out)
     save(model, options.out)

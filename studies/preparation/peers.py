@@ -211,7 +211,7 @@ def deepbet(head, affine):
 
 
 def threshold(head, affine):
-    "A plain way: Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
+    "Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
@@ -226,24 +226,24 @@ def threshold(head, affine):
     return ndimage.binary_fill_holes(closed), start
 
 
-def other(way: str):
-    "A way of ways.py, which begins where the template way begins."
+def other(method: str):
+    "A method of methods.py, which begins where the template method begins."
 
     def strip(head, affine):
-        import ways
+        import methods
 
         from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
 
         load_head_template(4), _template_depth()
-        if way == "network":
-            ways.load_network()
+        if method == "network":
+            methods.load_network()
         start = used()
-        return getattr(ways, way)(head, affine), start
+        return getattr(methods, method)(head, affine), start
 
     return strip
 
 
-level_set, graph_cut, network = (other(way) for way in ("level_set", "graph_cut", "network"))
+level_set, graph_cut, network = map(other, ("level_set", "graph_cut", "network"))
 
 
 # --- measuring ---
@@ -295,17 +295,15 @@ def ask(task: str, path: str) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
+def ask_all(cases: list, methods: list, seed: int, table: Path) -> None:
     "Measure what the table does not hold yet; one row more after each."
     rows = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.exists() else []
-    done = {(row["scan"], row["way"], row["seed"]) for row in rows}
+    done = {(row["scan"], row["method"], row["seed"]) for row in rows}
     for path, what in cases:
-        for way in ways:
-            if (what["scan"], way, seed) not in done and (what.get("kind"), way) != (
-                "real",
-                "deepbet",
-            ):  # the reference of the real scans is deepbet's
-                rows.append({**what, "way": way, **ask(way, path), "seed": seed})
+        for method in methods:
+            is_reference = (what.get("kind"), method) == ("real", "deepbet")
+            if (what["scan"], method, seed) not in done and not is_reference:
+                rows.append({**what, "method": method, **ask(method, path), "seed": seed})
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).to_csv(table, index=False)
 
@@ -355,7 +353,7 @@ def save_scan(held, path: Path) -> Path:
 
 
 def throughput(files: list, work: Path, seed: int) -> dict:
-    "Seconds of the clock per scan of a cohort, each phantom three times, two workers, their start (some ten seconds) included."
+    "Wall-clock seconds per scan of a cohort, each phantom three times, with the start of two workers."
     from msvae_nbdev.preparation.prepare import prepare
 
     names = [
@@ -395,7 +393,7 @@ if __name__ == "__main__":
         "--flair", type=Path, help="a BIDS dataset of real scans with derivatives/reference"
     )
     parser.add_argument("--only", default="registration,stripping,chain,throughput")
-    parser.add_argument("--ways", default=",".join(REGISTRATION + STRIPPING))
+    parser.add_argument("--methods", default=",".join(REGISTRATION + STRIPPING))
     options = parser.parse_args()
     if options.task:
         print(json.dumps(measure(options.task, options.work)))
@@ -433,7 +431,7 @@ if __name__ == "__main__":
         ]
         ask_all(
             cases,
-            [way for way in REGISTRATION if way in options.ways.split(",")],
+            [each for each in REGISTRATION if each in options.methods.split(",")],
             options.seed,
             DATA / "registration.csv",
         )
@@ -454,7 +452,7 @@ if __name__ == "__main__":
             )
         ask_all(
             cases,
-            [way for way in STRIPPING if way in options.ways.split(",")],
+            [each for each in STRIPPING if each in options.methods.split(",")],
             options.seed,
             DATA / "stripping.csv",
         )

@@ -46,7 +46,7 @@ def orientation(scan, rng):
 
 
 def half(scan, rng):
-    "Half the brain is not in the picture: cut off, or blank."
+    "Half the brain is missing: cut off, or blank."
     brain = np.argwhere(scan.brain)
     axis = int(rng.integers(3))
     low, high = brain[:, axis].min(), brain[:, axis].max()
@@ -133,7 +133,7 @@ def other_body(scan, rng):
 
 
 def strip(scan, rng):
-    "A skull stripping that went wrong: the brain alone with too little or too much around it; to be prepared as stripped already."
+    "A failed skull stripping, with too little or too much; to be prepared as stripped already."
     zooms = np.linalg.norm(scan.affine[:3, :3], axis=0)
     outside = ndimage.distance_transform_edt(~scan.brain, sampling=zooms)
     inside = ndimage.distance_transform_edt(scan.brain, sampling=zooms)
@@ -190,7 +190,7 @@ def t1_contrast():
 
 
 def motion(scan, rng):
-    "Heavy motion: k-space is read in interleaved shots, as turbo sequences do, and between them the head moves."
+    "Heavy motion between the interleaved shots in which turbo sequences read k-space."
     picture, zooms = scan.picture, np.linalg.norm(scan.affine[:3, :3], axis=0)
     shots, poses = int(rng.integers(8, 17)), int(rng.integers(3, 6))
     shot = np.arange(picture.shape[1]) % shots
