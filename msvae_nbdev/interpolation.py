@@ -55,9 +55,9 @@ def _cell(position, side):
 @compiled
 def _place(field, x, y, z):
     "The cell of a place along each axis, see `_cell`."
-    along_x = _cell(np.float64(x), field.shape[1])
-    along_y = _cell(np.float64(y), field.shape[2])
-    along_z = _cell(np.float64(z), field.shape[3])
+    along_x = _cell(x, field.shape[1])
+    along_y = _cell(y, field.shape[2])
+    along_z = _cell(z, field.shape[3])
     return along_x, along_y, along_z
 
 
@@ -147,7 +147,8 @@ def _sample_affine(field, matrix, result):
                 y = y0 + matrix[1, 2] * k
                 z = z0 + matrix[2, 2] * k
                 if _within(field, x, y, z, EDGE):
-                    result[i, j, k] = _trilinear(field, 0, _place(field, x, y, z))
+                    place = _place(field, x, y, z)
+                    result[i, j, k] = _trilinear(field, np.int64(0), place)
 
 # %% ../nbs/02_interpolation.ipynb #2de9ee8d
 def upsample(
@@ -171,11 +172,12 @@ def _coarse_places(sides: tuple, shape: tuple, step: float | tuple) -> list:
 @compiled
 def _upsample(coarse, low_i, low_j, low_k, u, v, w, result):
     rows = np.empty((1, coarse.shape[3]), np.float32)
+    row = rows[0]
     for i in range(result.shape[0]):
         for j in range(result.shape[1]):
             _coarse_rows(coarse, low_i[i], u[i], low_j[j], v[j], rows)
             for k in range(result.shape[2]):
-                result[i, j, k] = _in_row(rows, 0, low_k[k], w[k])
+                result[i, j, k] = _in_row(row, low_k[k], w[k])
 
 
 @compiled
@@ -190,9 +192,9 @@ def _coarse_rows(coarse, i, u, j, v, rows):
 
 
 @compiled
-def _in_row(rows, m, low, share):
+def _in_row(row, low, share):
     "A value between two neighbours of a row."
-    return rows[m, low] + share * (rows[m, low + 1] - rows[m, low])
+    return row[low] + share * (row[low + 1] - row[low])
 
 # %% ../nbs/02_interpolation.ipynb #3e836b34
 def warp(
@@ -222,11 +224,14 @@ def _warp(field, nodes, low_i, low_j, low_k, u, v, w, inside, anything, result):
 
 @compiled
 def _warp_row(field, rows, low_k, w, inside, result):
+    row_x = rows[0]
+    row_y = rows[1]
+    row_z = rows[2]
     for k in range(inside.size):
         if inside[k]:
-            x = _in_row(rows, 0, low_k[k], w[k])
-            y = _in_row(rows, 1, low_k[k], w[k])
-            z = _in_row(rows, 2, low_k[k], w[k])
+            x = np.float64(_in_row(row_x, low_k[k], w[k]))
+            y = np.float64(_in_row(row_y, low_k[k], w[k]))
+            z = np.float64(_in_row(row_z, low_k[k], w[k]))
             if _within(field, x, y, z, 0.0):
                 place = _place(field, x, y, z)
                 for component in range(len(field)):
