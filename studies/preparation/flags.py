@@ -42,8 +42,8 @@ def draw_plan(seed: int, each: int) -> pd.DataFrame:
 def write(scan, path: Path) -> None:
     "A scan as scanners store it, 16 bit."
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
-    image = nib.Nifti1Image(np.round(picture).astype(np.int16), scan.affine)
+    volume = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
+    image = nib.Nifti1Image(np.round(volume).astype(np.int16), scan.affine)
     nib.save(image, path.with_name(f"part-{path.name}"))
     path.with_name(f"part-{path.name}").rename(path)
 

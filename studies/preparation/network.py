@@ -98,7 +98,7 @@ def field(rng, smoothness: float, shape: tuple) -> np.ndarray:
     return upsample((noise - noise.mean()) / noise.std(), shape, step)
 
 
-def picture(rng) -> np.ndarray:
+def brightness(rng) -> np.ndarray:
     "One head's brightness on the 2 mm grid: layers as thick and as bright as drawn."
     head, outside, _ = anatomy()
     wild = rng.uniform() < 0.2  # now and then a contrast that no scanner gives
@@ -223,7 +223,7 @@ def example(rng) -> tuple:
     points = move(mirror @ error @ AFFINE, np.indices(SHAPE, dtype=np.float32))
     points = points + interpolate_field(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
     index = move(np.linalg.inv(head.affine), points).astype(np.float32)
-    volume, target = sample(picture(rng), index), sample(depth + 12, index) - 12
+    volume, target = sample(brightness(rng), index), sample(depth + 12, index) - 12
     volume = degrade(rng, volume)
     level = np.median(volume[(target > 0) & (volume > 0)]) * np.exp(
         rng.normal(0, 0.05)
