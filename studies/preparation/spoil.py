@@ -1,5 +1,9 @@
-"""Ways to spoil a scan on purpose: what data/preparation/flags.py and nbs/studies/03_preparation.ipynb feed to the quality control."""
+"""Ways to spoil a scan on purpose, for the study of the quality control.
 
+Used by studies/preparation/flags.py and nbs/studies/03_preparation.ipynb.
+"""
+
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -7,7 +11,7 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.phantom import simulate as phantom
+from msvae_nbdev.phantom.simulate import add_noise
 
 T1_SIGNAL = pd.Series(
     {
@@ -42,7 +46,7 @@ def orientation(scan, rng):
 
 
 def half(scan, rng):
-    "Half the brain is not in the picture: cut off, or blank."
+    "Half the brain is missing: cut off, or blank."
     brain = np.argwhere(scan.brain)
     axis = int(rng.integers(3))
     low, high = brain[:, axis].min(), brain[:, axis].max()
@@ -83,13 +87,13 @@ def other_body(scan, rng):
     if name == "knee":
         bone = np.hypot(x, y) < (18 + 14 * np.exp(-(((np.abs(z) - 18) / 16) ** 2))) * size
         body = np.hypot(x, y) < 62 * size
-        picture = np.select(
+        image = np.select(
             [bone & (np.abs(z) > 4), np.hypot(x, y) < 52 * size, body], [0.8, 0.45, 1.0], 0.0
         )
     elif name == "abdomen":
         body = (x / 120) ** 2 + (y / 90) ** 2 < size
-        picture = np.where(body, 1.0, 0.0)
-        picture[(x / 105) ** 2 + (y / 76) ** 2 < size] = 0.5
+        image = np.where(body, 1.0, 0.0)
+        image[(x / 105) ** 2 + (y / 76) ** 2 < size] = 0.5
         for centre, radii, value in (
             ((-50, 10, 20), (45, 50, 60), 0.75),
             ((55, -30, -10), (24, 22, 45), 0.9),
@@ -97,7 +101,7 @@ def other_body(scan, rng):
             ((0, -45, 0), (18, 20, 999), 0.3),
             ((30, 30, -30), (40, 30, 40), 0.35),
         ):
-            picture[
+            image[
                 sum(
                     ((axis - place) / (size * radius)) ** 2
                     for axis, place, radius in zip((x, y, z), centre, radii)
@@ -106,7 +110,7 @@ def other_body(scan, rng):
             ] = value
     else:
         body = (x / 62) ** 2 + (y / 68) ** 2 < size
-        picture = np.select(
+        image = np.select(
             [
                 np.hypot(x, y - 25) < 10,
                 np.hypot(x, y + 10) < 7,
@@ -117,19 +121,19 @@ def other_body(scan, rng):
             [0.0, 0.8, 0.6, 0.45, 1.0],
             0.0,
         )
-    picture = ndimage.gaussian_filter(
-        picture.astype(np.float32), 0.7 / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    image = ndimage.gaussian_filter(
+        image.astype(np.float32), 0.7 / np.linalg.norm(scan.affine[:3, :3], axis=0)
     )
     texture = ndimage.gaussian_filter(
-        rng.standard_normal(picture.shape, dtype=np.float32),
+        rng.standard_normal(image.shape, dtype=np.float32),
         4 / np.linalg.norm(scan.affine[:3, :3], axis=0),
     )
-    picture *= 1 + 0.08 * texture / texture.std()
-    return scan._replace(picture=phantom.add_noise(picture, 0.03, rng)), name
+    image *= 1 + 0.08 * texture / texture.std()
+    return scan._replace(picture=add_noise(image, 0.03, rng)), name
 
 
 def strip(scan, rng):
-    "A skull stripping that went wrong: the brain alone with too little or too much around it; to be prepared as stripped already."
+    "A failed skull stripping, with too little or too much; to be prepared as stripped already."
     zooms = np.linalg.norm(scan.affine[:3, :3], axis=0)
     outside = ndimage.distance_transform_edt(~scan.brain, sampling=zooms)
     inside = ndimage.distance_transform_edt(scan.brain, sampling=zooms)
@@ -169,22 +173,29 @@ def strip(scan, rng):
 
 @contextmanager
 def t1_contrast():
-    "Inside, the simulator's scanner takes T1-weighted pictures."
-    flair = phantom.flair_signal
-    phantom.flair_signal = lambda *arguments: T1_SIGNAL
+    "Inside, the simulator's scanner takes T1-weighted images."
+    users = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("msvae_nbdev.phantom.") and hasattr(module, "flair_signal")
+    ]
+    kept = [module.flair_signal for module in users]
+    for module in users:
+        module.flair_signal = lambda *arguments: T1_SIGNAL
     try:
         yield
     finally:
-        phantom.flair_signal = flair
+        for module, signal in zip(users, kept):
+            module.flair_signal = signal
 
 
 def motion(scan, rng):
-    "Heavy motion: k-space is read in interleaved shots, as turbo sequences do, and between them the head moves."
-    picture, zooms = scan.picture, np.linalg.norm(scan.affine[:3, :3], axis=0)
+    "Heavy motion between the interleaved shots in which turbo sequences read k-space."
+    image, zooms = scan.picture, np.linalg.norm(scan.affine[:3, :3], axis=0)
     shots, poses = int(rng.integers(8, 17)), int(rng.integers(3, 6))
-    shot = np.arange(picture.shape[1]) % shots
-    middle = (np.array(picture.shape) - 1) / 2
-    spectrum = np.zeros(picture.shape, np.complex64)
+    shot = np.arange(image.shape[1]) % shots
+    middle = (np.array(image.shape) - 1) / 2
+    spectrum = np.zeros(image.shape, np.complex64)
     for pose in range(poses):
         turn = (
             np.diag(1 / zooms)
@@ -192,7 +203,7 @@ def motion(scan, rng):
             @ np.diag(zooms)
         )
         moved = ndimage.affine_transform(
-            picture,
+            image,
             turn,
             middle - turn @ middle + rng.uniform(-8, 8, 3) / zooms,
             order=1,
@@ -210,7 +221,7 @@ def noise(scan, rng):
     share = rng.uniform(0.33, 0.66)
     level = share * float(np.median(scan.picture[scan.brain]))
     return scan._replace(
-        picture=phantom.add_noise(scan.picture.copy(), level, rng)
+        picture=add_noise(scan.picture.copy(), level, rng)
     ), f"{share:.0%} of the signal"
 
 

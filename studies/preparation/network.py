@@ -1,8 +1,13 @@
-"""A small skull stripping network, weighed against the template way: `python data/preparation/network.py data/preparation/network.npz` trains it.
+"""A small skull stripping network, to be compared with skull stripping by template.
 
-It sees a head that was already laid on the template by an affine, on a grid of 3 mm, and says how deep below the brain's surface each voxel lies, so that its answer can be
-drawn finer than its grid. It is trained on heads of the simulator's anatomy only, each seen once: shape, thickness and brightness of every layer, coils, noise, slices, field
-of view and the error of the affine are drawn anew, wider than life (domain randomisation, Billot et al. 2023; Hoopes et al. 2022)."""
+`python studies/preparation/network.py data/preparation/network.npz` trains it.
+
+It sees a head that an affine has laid on the template, on a grid of 3 mm, and says how deep below
+the brain's surface each voxel lies, so that the surface can be drawn finer than the grid. It is
+trained on heads of the simulator's anatomy only, each seen once: shape, thickness and brightness
+of every layer, coils, noise, slices, field of view and the error of the affine are drawn anew,
+wider than life (domain randomisation, Billot et al. 2023; Hoopes et al. 2022).
+"""
 
 import argparse
 import time
@@ -15,7 +20,7 @@ from nibabel.affines import from_matvec
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.interpolation import look_up, sample, smooth, upsample
+from msvae_nbdev.interpolation import interpolate_field, sample, smooth, upsample
 from msvae_nbdev.phantom.simulate import (
     HEAD_CENTRE,
     LATTICE_AFFINE,
@@ -73,7 +78,7 @@ def load(path: Path):
 
 @lru_cache(1)
 def anatomy() -> tuple:
-    "The simulator's head at 2 mm: its maps, the distance of every voxel to the brain, and the depth below the brain's surface on its whole grid."
+    "The simulator's head at 2 mm: maps, distance to the brain, depth below the brain's surface."
     head = load_head(2)
     brain = np.zeros(head.shell.shape, bool)
     brain[head.box] = head.brain > 0.5
@@ -93,7 +98,7 @@ def field(rng, smoothness: float, shape: tuple) -> np.ndarray:
     return upsample((noise - noise.mean()) / noise.std(), shape, step)
 
 
-def picture(rng) -> np.ndarray:
+def brightness(rng) -> np.ndarray:
     "One head's brightness on the 2 mm grid: layers as thick and as bright as drawn."
     head, outside, _ = anatomy()
     wild = rng.uniform() < 0.2  # now and then a contrast that no scanner gives
@@ -182,7 +187,7 @@ def ball(volume: np.ndarray, centre: np.ndarray, radii: np.ndarray, value: float
 
 
 def blobs(rng, volume: np.ndarray) -> None:
-    "Vessels, sinuses, muscles: things of any brightness that touch the brain from outside; the brain is painted over them."
+    "Vessels, sinuses, muscles: bodies of any brightness that touch the brain from outside."
     head = anatomy()[0]
     near = surface()
     for _ in range(rng.integers(5, 40)):
@@ -202,7 +207,7 @@ def surface() -> np.ndarray:
 
 
 def example(rng) -> tuple:
-    "(a head on the network's grid, brain tissue about 1; the depth below the brain's surface, in units of `REACH`)."
+    "(a head on the network's grid, brain about 1; depth below its surface in units of `REACH`)."
     head, _, depth = anatomy()
     velocity = (
         random_velocity(rng, rng.uniform(0.3, 1.6))
@@ -216,9 +221,9 @@ def example(rng) -> tuple:
     )
     mirror = np.diag([-1.0 if rng.uniform() < 0.5 else 1.0, 1, 1, 1])
     points = move(mirror @ error @ AFFINE, np.indices(SHAPE, dtype=np.float32))
-    points = points + look_up(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
+    points = points + interpolate_field(displacement, move(np.linalg.inv(LATTICE_AFFINE), points))
     index = move(np.linalg.inv(head.affine), points).astype(np.float32)
-    volume, target = sample(picture(rng), index), sample(depth + 12, index) - 12
+    volume, target = sample(brightness(rng), index), sample(depth + 12, index) - 12
     volume = degrade(rng, volume)
     level = np.median(volume[(target > 0) & (volume > 0)]) * np.exp(
         rng.normal(0, 0.05)
@@ -301,9 +306,8 @@ if __name__ == "__main__":
         losses.append(model.train_on_batch(heads, depths, return_dict=True)["mae"])
         model.reset_metrics()
         if step % 50 == 0:
-            print(
-                f"step {step}, {time.time() - start:.0f} s: mean error {REACH * np.mean(losses[-50:]):.3f} mm",
-                flush=True,
-            )
+            error_mm = REACH * np.mean(losses[-50:])
+            seconds = time.time() - start
+            print(f"step {step}, {seconds:.0f} s: mean error {error_mm:.3f} mm", flush=True)
             save(model, options.out)
     save(model, options.out)

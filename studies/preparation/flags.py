@@ -1,7 +1,10 @@
-"""How often does the quality control flag a spoiled scan, how often a good one? `python data/preparation/flags.py WORK --seed 202` writes flags-202.csv.
+"""How often the quality control flags a spoiled scan, and how often a good one.
 
-Simulates good phantoms of every protocol, spoils as many on purpose (spoil.py), prepares all of them, and keeps every scan's measures and verdict;
-the table grows by a dozen phantoms at a time. `--flair FOLDER` adds the real scans of a BIDS dataset. Run again, it goes on where it stopped."""
+`python studies/preparation/flags.py WORK --seed 202` writes data/preparation/flags-202.csv. It
+simulates good phantoms of every protocol, spoils as many on purpose (spoil.py), prepares all of
+them, and keeps each scan's measures and verdict; the table grows by a dozen phantoms at a time.
+`--flair FOLDER` adds the real scans of a BIDS dataset. Run again, it goes on where it stopped.
+"""
 
 import argparse
 from pathlib import Path
@@ -9,13 +12,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import spoil
 from joblib import Parallel, delayed
 
-import spoil
 from msvae_nbdev.phantom.simulate import PROTOCOLS, plan_cohort, simulate_scan
 from msvae_nbdev.preparation.prepare import MEASURES, prepare
 
-HERE = Path(__file__).parent
+DATA = Path(__file__).parents[2] / "data" / "preparation"
 
 
 def draw_plan(seed: int, each: int) -> pd.DataFrame:
@@ -39,8 +42,8 @@ def draw_plan(seed: int, each: int) -> pd.DataFrame:
 def write(scan, path: Path) -> None:
     "A scan as scanners store it, 16 bit."
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
-    image = nib.Nifti1Image(np.round(picture).astype(np.int16), scan.affine)
+    volume = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
+    image = nib.Nifti1Image(np.round(volume).astype(np.int16), scan.affine)
     nib.save(image, path.with_name(f"part-{path.name}"))
     path.with_name(f"part-{path.name}").rename(path)
 
@@ -148,7 +151,7 @@ if __name__ == "__main__":
         )
         table += [row for group in rows for row in group]
         scores = score(pd.DataFrame(table), work, options.workers).assign(seed=options.seed)
-        scores.to_csv(HERE / f"flags-{options.seed}.csv", index=False)
+        scores.to_csv(DATA / f"flags-{options.seed}.csv", index=False)
         print(
             scores.assign(flagged=scores.status != "ok")
             .groupby("kind")

@@ -1,5 +1,9 @@
-"""Other ways of skull stripping, weighed against the template way in peers.py. All begin where it begins, with the head template registered to the head, and answer instead of its
-refinement: a level set, a graph cut (needs PyMaxflow), and the network of network.py."""
+"""Other methods of skull stripping, compared with the template method in peers.py.
+
+All begin where the template method begins, with the head template registered to the head, and
+take the place of its refinement: a level set, a graph cut (needs PyMaxflow), and the network of
+network.py.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +26,7 @@ from msvae_nbdev.space import resample
 
 
 def placed(head: np.ndarray, affine: np.ndarray) -> tuple:
-    "(the scan on a grid of 1.5 mm, relative to the brightness of brain; the grid; depth below the carried surface)."
+    "(scan at 1.5 mm over the brightness of brain; its grid; depth below the template's surface)."
     mni_to_scan = register_head(*to_grid(head, affine, 3, thick=True))
     fine, grid = to_grid(head, affine, 1.5, thick=True)
     depth = carry_depth(fine.shape, grid, mni_to_scan)
@@ -45,7 +49,7 @@ def level_set(
     inner: float = 4.0,
     reach: float = 5.0,
 ) -> np.ndarray:
-    "A surface that grows from well inside the carried one, fast where the scan is as bright as brain, back where it is not, stiff against leaks."
+    "A surface that grows from inside the template's, where the scan is as bright as brain."
     relative, grid, depth = placed(head, affine)
     relative = np.where(depth > 10, 1.0, np.where(depth < -reach, 0.0, relative))
     images = [
@@ -74,7 +78,11 @@ def graph_cut(
     spread: float = 0.2,
     reach: float = 6.0,
 ) -> np.ndarray:
-    "The cheapest surface: each voxel pays for being unlike what it is called, neighbours of like brightness for being called differently."
+    """The surface of least cost.
+
+    A voxel costs as much as it is unlike its label; neighbours of like brightness cost if their
+    labels differ.
+    """
     import maxflow
 
     relative, grid, depth = placed(head, affine)
@@ -111,7 +119,7 @@ def load_network():
     "The trained network, once per process."
     import network as module
 
-    return module.load(Path(__file__).parent / "network.npz")
+    return module.load(Path(__file__).parents[2] / "data" / "preparation" / "network.npz")
 
 
 def network(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -120,7 +128,7 @@ def network(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def network_refined(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    "The refinement of the template way, with the network's surface in place of the template's."
+    "The refinement of the template method, with the network's surface in place of the template's."
     fine, grid = to_grid(head, affine, 1.5, thick=True)
     depth, mni_to_scan = network_depth(head, affine, fine.shape, grid)
     carried = carry_depth(
@@ -134,7 +142,7 @@ def network_refined(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def network_depth(head: np.ndarray, affine: np.ndarray, shape: tuple, target: np.ndarray) -> tuple:
-    "(the network's answer on another grid of the same world, at most `REACH` millimetres or so; MNI to scan)."
+    "(the network's depth on another grid of the same world, up to some `REACH` mm; MNI to scan)."
     from network import AFFINE, REACH, SHAPE
 
     coarse, grid = to_grid(head, affine, 3)

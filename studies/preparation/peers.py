@@ -1,8 +1,13 @@
-"""Our registration and skull stripping beside their peers, on the same phantoms in the same run: `python data/preparation/peers.py WORK` adds
-to registration.csv, stripping.csv and chain.csv what they do not hold yet, and writes throughput.json. Needs the extra `bench` (itk-elastix, antspyx, deepbet, PyMaxflow, torch).
+"""Our registration and skull stripping beside their peers, on the same phantoms in the same run.
 
-Each measurement is a process of its own with one thread, so that processor seconds (user and system) and peak memory are its own. `--flair FOLDER` adds
-the reference masks of real scans to stripping.csv."""
+`python studies/preparation/peers.py WORK` adds to registration.csv, stripping.csv and chain.csv of
+data/preparation what they do not hold yet, and writes throughput.json there. It needs the extra
+`bench` (itk-elastix, antspyx, deepbet, PyMaxflow, torch).
+
+Each measurement is a process of its own with one thread, so that processor seconds (user and
+system) and peak memory are its own. `--flair FOLDER` adds the reference masks of real scans to
+stripping.csv.
+"""
 
 import argparse
 import json
@@ -20,7 +25,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, from_matvec
 
-HERE = Path(__file__).parent
+DATA = Path(__file__).parents[2] / "data" / "preparation"
 REGISTRATION = ("msvae", "elastix", "ants")
 STRIPPING = ("template", "level_set", "graph_cut", "network", "threshold", "deepbet")
 LPS = np.diag([-1.0, -1, 1, 1])
@@ -113,6 +118,7 @@ def msvae(brain, affine, mask):
 
 def elastix(brain, affine, mask):
     import itk
+
     from msvae_nbdev.space import load_template
 
     template = load_template()
@@ -136,6 +142,7 @@ def elastix(brain, affine, mask):
 
 def ants(brain, affine, mask):
     import ants as package
+
     from msvae_nbdev.space import load_template
 
     template = load_template()
@@ -197,7 +204,6 @@ def template(head, affine):
 
 
 def deepbet(head, affine):
-    import torch
     from msvae_nbdev.preparation.prepare import skull_strip
 
     start = used()
@@ -205,10 +211,11 @@ def deepbet(head, affine):
 
 
 def threshold(head, affine):
-    "A plain way: Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
-    from msvae_nbdev.preparation.prepare import _distance, _largest
+    "Otsu's threshold, opening by 4 mm, the largest piece, closing by 6 mm, holes filled."
     from scipy import ndimage
     from skimage.filters import threshold_otsu
+
+    from msvae_nbdev.preparation.prepare import _distance, _largest
 
     start = used()
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
@@ -219,23 +226,24 @@ def threshold(head, affine):
     return ndimage.binary_fill_holes(closed), start
 
 
-def other(way: str):
-    "A way of ways.py, which begins where the template way begins."
+def other(method: str):
+    "A method of methods.py, which begins where the template method begins."
 
     def strip(head, affine):
-        import ways
+        import methods
+
         from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
 
         load_head_template(4), _template_depth()
-        if way == "network":
-            ways.load_network()
+        if method == "network":
+            methods.load_network()
         start = used()
-        return getattr(ways, way)(head, affine), start
+        return getattr(methods, method)(head, affine), start
 
     return strip
 
 
-level_set, graph_cut, network = (other(way) for way in ("level_set", "graph_cut", "network"))
+level_set, graph_cut, network = map(other, ("level_set", "graph_cut", "network"))
 
 
 # --- measuring ---
@@ -251,7 +259,7 @@ def used() -> tuple:
 
 
 def measure(task: str, path: str) -> dict:
-    "In a process of its own: one way, one scan."
+    "One method on one scan, in a process of its own."
     if task == "whole":
         return whole(path)
     head, affine, mask, truth = load(path)
@@ -287,17 +295,15 @@ def ask(task: str, path: str) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def ask_all(cases: list, ways: list, seed: int, table: Path) -> None:
+def ask_all(cases: list, methods: list, seed: int, table: Path) -> None:
     "Measure what the table does not hold yet; one row more after each."
     rows = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.exists() else []
-    done = {(row["scan"], row["way"], row["seed"]) for row in rows}
+    done = {(row["scan"], row["method"], row["seed"]) for row in rows}
     for path, what in cases:
-        for way in ways:
-            if (what["scan"], way, seed) not in done and (what.get("kind"), way) != (
-                "real",
-                "deepbet",
-            ):  # the reference of the real scans is deepbet's
-                rows.append({**what, "way": way, **ask(way, path), "seed": seed})
+        for method in methods:
+            is_reference = (what.get("kind"), method) == ("real", "deepbet")
+            if (what["scan"], method, seed) not in done and not is_reference:
+                rows.append({**what, "method": method, **ask(method, path), "seed": seed})
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).to_csv(table, index=False)
 
@@ -347,7 +353,7 @@ def save_scan(held, path: Path) -> Path:
 
 
 def throughput(files: list, work: Path, seed: int) -> dict:
-    "Seconds of the clock per scan of a cohort, each phantom three times, two workers, their start (some ten seconds) included."
+    "Wall-clock seconds per scan of a cohort, each phantom three times, with the start of two workers."
     from msvae_nbdev.preparation.prepare import prepare
 
     names = [
@@ -387,12 +393,13 @@ if __name__ == "__main__":
         "--flair", type=Path, help="a BIDS dataset of real scans with derivatives/reference"
     )
     parser.add_argument("--only", default="registration,stripping,chain,throughput")
-    parser.add_argument("--ways", default=",".join(REGISTRATION + STRIPPING))
+    parser.add_argument("--methods", default=",".join(REGISTRATION + STRIPPING))
     options = parser.parse_args()
     if options.task:
         print(json.dumps(measure(options.task, options.work)))
         raise SystemExit
     from flags import draw_plan
+
     from msvae_nbdev.phantom.simulate import PROTOCOLS
 
     work = Path(options.work)
@@ -424,9 +431,9 @@ if __name__ == "__main__":
         ]
         ask_all(
             cases,
-            [way for way in REGISTRATION if way in options.ways.split(",")],
+            [each for each in REGISTRATION if each in options.methods.split(",")],
             options.seed,
-            HERE / "registration.csv",
+            DATA / "registration.csv",
         )
     if "stripping" in options.only:
         cases = [
@@ -445,9 +452,9 @@ if __name__ == "__main__":
             )
         ask_all(
             cases,
-            [way for way in STRIPPING if way in options.ways.split(",")],
+            [each for each in STRIPPING if each in options.methods.split(",")],
             options.seed,
-            HERE / "stripping.csv",
+            DATA / "stripping.csv",
         )
     if "chain" in options.only:
         cases = [
@@ -461,8 +468,8 @@ if __name__ == "__main__":
             )
             for path in files
         ]
-        ask_all(cases, ["whole"], options.seed, HERE / "chain.csv")
+        ask_all(cases, ["whole"], options.seed, DATA / "chain.csv")
     if "throughput" in options.only:
-        (HERE / "throughput.json").write_text(
+        (DATA / "throughput.json").write_text(
             json.dumps(throughput(files[: len(plan)], work, options.seed), indent=2) + "\n"
         )
