@@ -45,7 +45,7 @@ def load_head_template(
     valid = (outside_mm <= 22) & ~(below & (outside_mm > 4))
     return HeadTemplate(intensity, valid, brain, affine)
 
-
+# %% ../../nbs/preparation/01_initial_alignment.ipynb #883242a6
 def _blocks(volume: np.ndarray, factor: int) -> np.ndarray:
     "`block_mean` of the largest part of the volume whose sides `factor` divides."
     cut = tuple(slice(side // factor * factor) for side in volume.shape)
@@ -97,7 +97,7 @@ def _pose(angles: tuple, position: np.ndarray) -> np.ndarray:
     rotation = _rotation(*angles)
     return from_matvec(rotation, position - rotation @ CENTRE)
 
-
+# %% ../../nbs/preparation/01_initial_alignment.ipynb #91579ab0
 @lru_cache(256)
 def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
     "(3, 3), cached because the search uses the same few angles again and again."

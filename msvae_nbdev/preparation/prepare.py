@@ -46,7 +46,7 @@ def _stems(table: pd.DataFrame, refused: list) -> list:
         stems.append(str(Path(row.participant_id, session, "anat", stem)))
     return stems
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #b33d91b6
 def _file_name(row, session: str) -> str:
     "The name of a scan's derivatives: the source's entities, or participant and session."
     name = Path(row.path).name.split(".")[0]
@@ -73,12 +73,12 @@ def _refusals(
             reasons.append("")
     return reasons
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #abbd0707
 def _root(source: Path) -> Path:
     "The folder of a dataset, or of a table."
     return (source if source.is_dir() else source.parent).resolve()
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #ff0af5ef
 def _absolute_paths(source: Path) -> set:
     "The absolute paths that a table names itself."
     if source.is_dir():
@@ -144,7 +144,7 @@ def _known_records(jobs: list, refused: list) -> dict:
             records[index] = record
     return records
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #e863ab45
 def _finished(job: Job) -> dict | None:
     "The record of a scan that is prepared already from the same file with the same settings."
     sidecar, volume = Path(f"{job.stem}{SUFFIX}.json"), Path(f"{job.stem}{SUFFIX}.nii.gz")
@@ -209,7 +209,7 @@ def _source_name(path: str, root: Path) -> str:
     inside = path.is_relative_to(root)
     return f"bids:raw:{path.relative_to(root).as_posix()}" if inside else str(path)
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #0bd68583
 def _write_description(out: Path, root: Path) -> None:
     "dataset_description.json of BIDS derivatives."
     description = {
@@ -235,7 +235,7 @@ def _write_summary(table: pd.DataFrame, stems: list, records: list, out: Path) -
     write_tsv(scans, out / "scans.tsv")
     return scans
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #9847bda0
 def _scans_table(table: pd.DataFrame, stems: list, records: list) -> pd.DataFrame:
     "One row per scan: who, its prepared file, its source, status, reason and measures."
     scans = table[list(COHORT_COLUMNS)].copy()

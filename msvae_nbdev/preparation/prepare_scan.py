@@ -56,7 +56,7 @@ def prepare_scan(
     write_json(record, f"{stem}{SUFFIX}.json")
     return record | {"seconds": round(time.perf_counter() - started, 2)}
 
-
+# %% ../../nbs/preparation/05_prepare_scan.ipynb #f96d644e
 def _register_stripped(scan: Scan, stripped: Stripped) -> Registration:
     "Register the brain; where stripping found an affine, its coarse level is not repeated."
     start = stripped.mni_to_scan
@@ -86,7 +86,7 @@ def _sidecar(
         **measures,
     }
 
-
+# %% ../../nbs/preparation/05_prepare_scan.ipynb #f2ca7e9a
 def _version() -> str:
     "The package's version."
     try:
@@ -98,7 +98,7 @@ def _version() -> str:
 def file_checksum(
     path: str | os.PathLike,  # a file
 ) -> str:  # its size in bytes and the CRC-32 of its last 64 KiB
-    "Enough of a file to notice that it has changed; gzip keeps the checksum of the whole at its end."
+    "Enough of a file to notice a change; gzip keeps the checksum of the whole at its end."
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 65536))
@@ -121,7 +121,7 @@ def _write_images(
     turned = nib.orientations.apply_orientation(mask.astype(np.uint8), back)
     save_nifti(turned, own, Path(f"{stem}_desc-brain_mask.nii.gz"), code=1)
 
-
+# %% ../../nbs/preparation/05_prepare_scan.ipynb #717c7016
 def _write_affine(stem: Path, scan_to_mni: np.ndarray) -> None:
     "Four lines of text, RAS millimetres to RAS millimetres."
     with atomic_path(f"{stem}_from-scan_to-MNI_affine.txt") as temporary:

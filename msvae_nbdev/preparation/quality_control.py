@@ -35,7 +35,7 @@ class Limit(NamedTuple):
     high: float
     hint: str  # what it is likely to be when the measure lies outside
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #0fc58d03
 LIMITS = {
     "similarity": Limit(0.9, 1.0, "the brain is not in its place"),
     "information": Limit(0.48, 3.0, "the brain is not in its place"),
@@ -58,7 +58,7 @@ class QualityCheck(NamedTuple):
     status: str  # 'ok' or 'suspect'
     reason: str  # which measures lie outside their limits, and what that suggests; '' where none
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #8778e90a
 def check_quality(
     measures: dict,  # of `measure_quality`
 ) -> QualityCheck:
@@ -80,7 +80,7 @@ class _Tissues(NamedTuple):
     brain: np.ndarray
     t1: np.ndarray
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #592f8ea1
 @lru_cache(1)
 def _prepared_template() -> _Tissues:
     "The template, averaged as a scan is."
@@ -105,16 +105,16 @@ def measure_quality(
 ) -> dict:  # the keys of `LIMITS`, four decimals
     "Measures that tell a good preparation from a bad one."
     covered = resample(np.ones(mask.shape, np.float32), affine, SHAPE, AFFINE, scan_to_mni) > 0.5
-    carried = resample(mask.astype(np.float32), affine, SHAPE, AFFINE, scan_to_mni) > 0.5
+    propagated = resample(mask.astype(np.float32), affine, SHAPE, AFFINE, scan_to_mni) > 0.5
     values = {"brain_ml": mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000}
-    values |= _place(prepared, covered, carried)
+    values |= _place(prepared, covered, propagated)
     values |= _shape(scan_to_mni)
     values |= _contrast(prepared, covered)
     values |= _disturbance(volume, affine, mask, scan_to_mni)
     return {name: round(float(values[name]), 4) for name in LIMITS}
 
 # %% ../../nbs/preparation/04_quality_control.ipynb #22b6a99b
-def _place(prepared: np.ndarray, covered: np.ndarray, carried: np.ndarray) -> dict:
+def _place(prepared: np.ndarray, covered: np.ndarray, propagated: np.ndarray) -> dict:
     "similarity, information, overlap, missing_mm and coverage."
     template = _prepared_template()
     tissue = template.grey + template.white
@@ -124,16 +124,16 @@ def _place(prepared: np.ndarray, covered: np.ndarray, carried: np.ndarray) -> di
     if covered.sum() > 10 and np.ptp(prepared[covered]) > 0:
         alike = np.corrcoef(prepared[covered], tissue[covered])[0, 1]
     near = covered & (ndimage.distance_transform_edt(~brain, sampling=FACTOR) <= 8)
-    missing = np.pad(seen & ~carried, 1)
+    missing = np.pad(seen & ~propagated, 1)
     return {
         "similarity": alike,
         "information": _shared_information(template.t1[near], prepared[near]),
-        "overlap": 2 * (carried & seen).sum() / max(carried.sum() + seen.sum(), 1),
+        "overlap": 2 * (propagated & seen).sum() / max(propagated.sum() + seen.sum(), 1),
         "missing_mm": FACTOR * ndimage.distance_transform_edt(missing).max(),
         "coverage": seen.sum() / brain.sum(),
     }
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #a0fbdb33
 def _shared_information(first: np.ndarray, second: np.ndarray, bins: int = 16) -> float:
     "Mutual information of two images in nats, each in `bins` bins of as many voxels."
     if not len(first):
@@ -186,7 +186,7 @@ def _disturbance(
     ghost = air.mean() / level - np.sqrt(np.pi / 2) * noise if len(air) > 100 else 0.0
     return {"noise": noise, "ghost": ghost}
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #a3723fc3
 def _noise(volume: np.ndarray, affine: np.ndarray, mask: np.ndarray) -> float:
     "Standard deviation of the noise inside a mask, in the scan's intensities."
     rest = volume.copy()

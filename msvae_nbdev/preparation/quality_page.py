@@ -83,7 +83,7 @@ def write_report(
     with atomic_path(out / "report.html") as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8")
 
-
+# %% ../../nbs/preparation/06_quality_page.ipynb #d917c1bc
 def _in_order(scans: pd.DataFrame) -> pd.DataFrame:
     "Failed, suspect, ok; within each by similarity. With a column `name`."
     rank = scans.status.map({"failed": 0, "suspect": 1, "ok": 2})
@@ -106,7 +106,7 @@ def _scan_figure(row, out: Path) -> str:
         f" id=scan-{row.Index} {_attributes(row)}",
     )
 
-
+# %% ../../nbs/preparation/06_quality_page.ipynb #94b748d2
 def _attributes(row) -> str:
     "What the page's script filters by."
     name = html.escape(row.name, quote=True)
@@ -133,7 +133,7 @@ def _table(scans: pd.DataFrame, shown: set) -> str:
     body = "".join(_row(row, row.Index in shown) for row in scans.itertuples())
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
-
+# %% ../../nbs/preparation/06_quality_page.ipynb #2e0dcf27
 _COLUMNS = ("name", "diagnosis", "status", "reason")
 
 
@@ -147,7 +147,7 @@ def _row(row, linked: bool) -> str:
     cells += [_cell(getattr(row, name), limit.low, limit.high) for name, limit in LIMITS.items()]
     return f"<tr id=row-{row.Index} {_attributes(row)}>{''.join(cells)}</tr>"
 
-
+# %% ../../nbs/preparation/06_quality_page.ipynb #1e56f632
 def _cell(value: float, low: float, high: float) -> str:
     "A measure, marked where it lies outside its limits."
     if pd.isna(value):
@@ -166,10 +166,12 @@ _STYLE = (
     "tr.suspect{background:#fff3cd}tr.failed{background:#f8d7da}"
     "td.out{color:#b00020;font-weight:bold}\n"
     "nav{margin:1em 0}"
-    "nav button{font:inherit;padding:3px 12px;margin-right:4px;border:1px solid #888;border-radius:4px;background:#fff;cursor:pointer}\n"
+    "nav button{font:inherit;padding:3px 12px;margin-right:4px;border:1px solid #888;"
+    "border-radius:4px;background:#fff;cursor:pointer}\n"
     "nav button[aria-pressed=true]{background:#222;color:#fff}"
     "nav input{font:inherit;padding:3px 8px;margin-left:1em}\n"
-    "figure{display:inline-block;margin:0 1em 1.5em 0;padding:6px;border-left:5px solid #2e7d32;max-width:100%}"
+    "figure{display:inline-block;margin:0 1em 1.5em 0;padding:6px;"
+    "border-left:5px solid #2e7d32;max-width:100%}"
     "figure.suspect{border-color:#e0a800}\n"
     "figcaption{margin-bottom:4px;max-width:60em}"
     "img{max-width:100%;image-rendering:pixelated;display:block}"
@@ -188,7 +190,8 @@ _SCRIPT = (
     "b.append(...r)});\n"
     "let status='all';const find=document.querySelector('nav input');"
     "const show=()=>all('[data-status]').forEach(e=>e.classList.toggle('hidden',\n"
-    "(status!=='all'&&e.dataset.status!==status)||!e.dataset.name.toLowerCase().includes(find.value.toLowerCase())));\n"
+    "(status!=='all'&&e.dataset.status!==status)"
+    "||!e.dataset.name.toLowerCase().includes(find.value.toLowerCase())));\n"
     "all('nav button').forEach(b=>b.onclick=()=>{status=b.value;"
     "all('nav button').forEach(x=>x.setAttribute('aria-pressed',x===b));show()});"
     "find.oninput=show;"

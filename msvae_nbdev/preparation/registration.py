@@ -112,14 +112,14 @@ def _in_view(moving, moving_affine, fixed, fixed_affine, start) -> np.ndarray:
     to_mni = np.linalg.inv(start)
     return resample(everywhere, moving_affine, fixed.shape, fixed_affine, to_mni) > 0.99
 
-
+# %% ../../nbs/preparation/02_registration.ipynb #8c2eec95
 def _pad(volume: np.ndarray, affine: np.ndarray, margin: float) -> tuple:
     "The volume continued by `margin` millimetres beyond its faces, and its affine."
     voxels = np.ceil(margin / voxel_sizes(affine)).astype(int)
     padded = np.pad(volume, [(side, side) for side in voxels], mode="edge")
     return padded, affine @ from_matvec(np.eye(3), -voxels)
 
-
+# %% ../../nbs/preparation/02_registration.ipynb #a6989647
 def _smooth(volume: np.ndarray, affine: np.ndarray, sigma: float) -> np.ndarray:
     "Gaussian smoothing, millimetres."
     return smooth(volume, sigma / voxel_sizes(affine), truncate=2.5) if sigma else volume
@@ -129,7 +129,7 @@ UNIT = 50.0  # millimetres: the template's unit of length in the optimiser
 
 
 def _as_sitk(volume: np.ndarray, affine: np.ndarray, unit: float) -> tuple:
-    "The volume straight at the origin, lengths in `unit` mm, and the matrix from there to the world."
+    "The volume straight at the origin, lengths in `unit` mm, and the matrix to the world."
     zooms = voxel_sizes(affine)
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.T))
     image.SetSpacing((zooms / unit).tolist())
@@ -209,7 +209,7 @@ def register(
     start: np.ndarray | None = None,  # (4, 4), MNI to scan; None: by `initial_alignment`
     levels: tuple = COARSE_TO_FINE,  # of (every, sigma) as in `Level`, on the 2 mm template
 ) -> Registration:
-    "Affine registration of the stripped scan to the stripped template, by Mattes mutual information."
+    "Register the stripped scan to the stripped template, by Mattes mutual information."
     box = bounding_box(mask, voxel_sizes(affine), margin=16)
     affine = affine @ from_matvec(np.eye(3), [side.start for side in box])
     stripped = np.where(mask[box], np.maximum(volume[box], 0), 0)
@@ -230,7 +230,7 @@ def _brain_template() -> tuple:
     affine = template.affine @ from_matvec(np.eye(3) * 2, [0.5] * 3)
     return _blocks(template.t1, 2), _blocks(near, 2) > 0.5, affine
 
-
+# %% ../../nbs/preparation/02_registration.ipynb #e70762db
 def bounding_box(
     mask: np.ndarray,  # bool, (i, j, k)
     zooms: np.ndarray,  # (3,), voxel sides in millimetres

@@ -19,7 +19,7 @@ from ..core import MsvaeError
 
 # %% ../../nbs/preparation/00_scan.ipynb #2c2531b9
 class Scan(NamedTuple):
-    "A scan in its own space, axes as near to right, anterior, superior as a permutation brings them."
+    "A scan in its own space, axes as near to right, anterior, superior as permuting brings them."
 
     volume: np.ndarray  # (i, j, k), float32, finite
     affine: np.ndarray  # (4, 4), voxel index to RAS millimetres
@@ -119,7 +119,7 @@ def along_axes(
     volume = np.matmul(second, np.ascontiguousarray(volume, np.float32) @ third.T)
     return (first @ volume.reshape(len(volume), -1)).reshape(shape)
 
-
+# %% ../../nbs/preparation/00_scan.ipynb #5b860ec5
 def _axis_matrix(
     count: int, target_count: int, step: float, start: float, sigma: float
 ) -> np.ndarray:

@@ -44,8 +44,8 @@ def propagate_signed_distance(
     coarse = np.ceil((np.array(shape) - 1) / np.maximum(1, 3 / zooms)).astype(int) + 1
     scale = (np.array(shape) - 1) / np.maximum(coarse - 1, 1)
     grid = affine @ np.diag([*scale, 1])
-    carried = resample(signed, template_affine, tuple(coarse), grid, mni_to_scan) - DEEP
-    return along_axes(carried, grid, shape, affine)
+    propagated = resample(signed, template_affine, tuple(coarse), grid, mni_to_scan) - DEEP
+    return along_axes(propagated, grid, shape, affine)
 
 # %% ../../nbs/preparation/03_skull_strip.ipynb #a4192914
 DEEP = np.float32(60)  # millimetres added to the signed distance; larger distances are cut
@@ -59,7 +59,7 @@ def _template_depth() -> tuple:
     affine = template.affine @ from_matvec(np.eye(3) * 2, [0.5] * 3)
     return _blocks(np.clip(signed, -DEEP, DEEP) + DEEP, 2), affine
 
-
+# %% ../../nbs/preparation/03_skull_strip.ipynb #1febf82b
 def _distance(inside: np.ndarray, zooms: np.ndarray) -> np.ndarray:
     "Millimetres to the nearest voxel outside."
     if inside.all():
@@ -97,13 +97,13 @@ def _open(mask: np.ndarray, radius: float, zooms: np.ndarray) -> np.ndarray:
     core = _largest(distance(mask, radius, zooms) > radius)
     return mask & (distance(~core, radius + 0.3, zooms) <= radius + 0.3)
 
-
+# %% ../../nbs/preparation/03_skull_strip.ipynb #f3297ebc
 def _close(mask: np.ndarray, radius: float, zooms: np.ndarray) -> np.ndarray:
     "Closing by a ball of `radius` millimetres."
     dilated = distance(~mask, radius, zooms) <= radius
     return mask | (distance(dilated, radius, zooms) > radius)
 
-
+# %% ../../nbs/preparation/03_skull_strip.ipynb #070437f8
 def _largest(mask: np.ndarray) -> np.ndarray:
     "The largest connected piece."
     labels, count = ndimage.label(mask)
@@ -164,7 +164,7 @@ def strip_by_bet(
         )
     return strip_by_command(volume, affine, _run_bet)
 
-
+# %% ../../nbs/preparation/03_skull_strip.ipynb #4db24cd4
 def _run_bet(source: Path, target: Path) -> None:
     "Robust centre estimation, mask only."
     command = ["bet", source, source.with_name("scan"), "-m", "-n", "-R"]
@@ -233,7 +233,7 @@ SKULL_STRIP = {
     "none": strip_none,
 }
 
-
+# %% ../../nbs/preparation/03_skull_strip.ipynb #e60f31f7
 def skull_strip(
     volume: np.ndarray,  # (i, j, k), axes as in `Scan`
     affine: np.ndarray,  # (4, 4), voxel index to RAS millimetres

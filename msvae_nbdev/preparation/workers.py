@@ -66,19 +66,19 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     "Fresh processes that share nothing with this one."
     return ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(os.getpid(),))
 
-
+# %% ../../nbs/preparation/07_workers.ipynb #c0fc44ae
 def _start_worker(parent: int) -> None:
     "One thread, and a second one that watches the parent."
     _one_thread()
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
-
+# %% ../../nbs/preparation/07_workers.ipynb #cb93791f
 def _one_thread() -> None:
     "One thread per task, in SimpleITK and in BLAS."
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threadpool_limits(1)
 
-
+# %% ../../nbs/preparation/07_workers.ipynb #c4d09e6f
 def _leave_with(parent: int) -> None:
     "End this process when its parent is gone."
     while os.getppid() == parent:
