@@ -27,7 +27,7 @@ app = typer.Typer(
     "classify, audit, report. Research software, not for diagnosis.",
 )
 
-
+# %% ../../nbs/show/10_cli.ipynb #1cb79b21
 def _show_version(wanted: bool) -> None:
     "Print the version and leave."
     if wanted:
@@ -181,7 +181,7 @@ def classify(run: opt.Run):
     result = classify_run(run)
     typer.echo(f"{run}: balanced accuracy on held-out patients {_balanced(result):.2f}")
 
-
+# %% ../../nbs/show/10_cli.ipynb #fcf8fe80
 def _balanced(result: dict) -> float:
     "The balanced accuracy of a result, NaN where none could be had."
     value = result.get("balanced_accuracy")
@@ -235,7 +235,7 @@ def predict(
     if (table.status == "failed").all():
         raise typer.Exit(1)
 
-
+# %% ../../nbs/show/10_cli.ipynb #4dc2f986
 def _answer(scan: dict) -> str:
     "The most probable class of a scan, or that it is out of distribution, and its distance."
     said = "out of distribution"
@@ -272,7 +272,7 @@ def main(
             raise
         _fail(_explain(error))
 
-
+# %% ../../nbs/show/10_cli.ipynb #9349fb3f
 def _explain(error: Exception) -> str:
     "What an error says to a user."
     from msvae_nbdev.core import MsvaeError  # not above: it brings pandas, and `--help` shall not
@@ -282,7 +282,7 @@ def _explain(error: Exception) -> str:
     kind = type(error).__name__
     return f"{kind}: {error} (this is a bug or a full disk; --debug shows where)"
 
-
+# %% ../../nbs/show/10_cli.ipynb #12ae4e20
 def _fail(text: str, status: int = 1) -> None:
     "One line on stderr, and leave."
     print("msvae: " + " ".join(text.split()), file=sys.stderr)

@@ -24,7 +24,7 @@ class DemoPlan:
     latent_dim: int  # of both
     minutes: int  # it takes on two cores
 
-
+# %% ../../nbs/show/08_demo.ipynb #50fff6c7
 DEMO = {
     "tiny": DemoPlan(0.0001, 1, 0.012, epochs=2, introvae_epochs=3, latent_dim=8, minutes=2),
     "small": DemoPlan(0.004, 3, 0.06, epochs=36, introvae_epochs=30, latent_dim=32, minutes=8),
@@ -41,7 +41,7 @@ class _Clock:
         minutes = (time.monotonic() - self.start) / 60
         print(f"[{minutes:4.1f} min] {text}", file=sys.stderr, flush=True)
 
-
+# %% ../../nbs/show/08_demo.ipynb #c4e44cae
 def _make_cohort(folder: Path, plan: DemoPlan, workers: int | None, say) -> Path:
     "Simulate raw scans, prepare them, and add the rest of the cohort. Gives the prepared folder."
     from msvae_nbdev.phantom.simulate import simulate
@@ -56,7 +56,7 @@ def _make_cohort(folder: Path, plan: DemoPlan, workers: int | None, say) -> Path
     simulate(prepared, plan.scale, prepared=True, workers=workers)
     return prepared
 
-
+# %% ../../nbs/show/08_demo.ipynb #85f11953
 def _train_models(folder: Path, prepared: Path, plan: DemoPlan, say) -> list:  # run folders
     "Train the VAE and the IntroVAE."
     from msvae_nbdev.model.training import train
@@ -70,7 +70,7 @@ def _train_models(folder: Path, prepared: Path, plan: DemoPlan, say) -> list:  #
         runs.append(run)
     return runs
 
-
+# %% ../../nbs/show/08_demo.ipynb #0b372031
 def _analyse(run: Path, prepared: Path) -> None:
     "Encode, evaluate, classify and audit one run."
     from msvae_nbdev.confound.audit import audit_run

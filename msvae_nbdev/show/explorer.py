@@ -35,7 +35,7 @@ def _widgets():
         ) from error
     return ipywidgets
 
-
+# %% ../../nbs/show/03_explorer.ipynb #35632be5
 class StartPanel:
     "Choose the run and the place to start from."
 
@@ -71,7 +71,7 @@ LEGEND = (
     "the image is brighter than at the start, blue where it is darker.</small>"
 )
 
-
+# %% ../../nbs/show/03_explorer.ipynb #e97109c5
 class ViewPanel:
     "The image, where it is cut, and what it is compared with."
 
@@ -133,7 +133,7 @@ def _slider_range(low: float, high: float) -> dict:  # min, max, step
         "step": float(step),
     }
 
-
+# %% ../../nbs/show/03_explorer.ipynb #fc7c5892
 def _nearest_step(slider, value: float) -> float:
     "The value that a slider can show."
     steps = round((np.clip(value, slider.min, slider.max) - slider.min) / slider.step)
@@ -248,7 +248,7 @@ class LatentExplorer(LatentWalk):
         bundle = bundle[0] if isinstance(bundle, tuple) else bundle
         return {**bundle, "text/plain": NO_WIDGETS, "text/html": _snapshot(self.picture)}
 
-
+# %% ../../nbs/show/03_explorer.ipynb #d201a035
 def _snapshot(picture: bytes) -> str:
     "The picture of an explorer without a kernel."
     data = f"data:image/png;base64,{b64encode(picture).decode()}"
@@ -269,14 +269,14 @@ def _connect(self: LatentExplorer) -> None:
     saving.save_png.on_click(on(lambda _: self._saved(self.save_picture(saving.png_path))))
     saving.save_nii.on_click(on(lambda _: self._saved(self.save_nifti(saving.nifti_path))))
 
-
+# %% ../../nbs/show/03_explorer.ipynb #6021e65e
 @patch
 def _scan_chosen(self: LatentExplorer, label: str) -> None:
     "Start from a scan of the list; what is still being typed is none."
     if label in self.scans:
         self.start_from(label)
 
-
+# %% ../../nbs/show/03_explorer.ipynb #b108037b
 @patch
 def _open_typed(self: LatentExplorer) -> None:
     "Open the scan whose path was typed, and say how its preparation went."
@@ -309,14 +309,14 @@ def _make_sliders(self: LatentExplorer) -> None:
             slider.observe(self._callbacks(moved), "value")
         self.slider_box.children = self.sliders
 
-
+# %% ../../nbs/show/03_explorer.ipynb #7983eb54
 @patch
 def _slider_moved(self: LatentExplorer, number: int, change: dict) -> None:
     "Move the code, unless the page only sent a rounded value back."
     if abs(change["new"] - change["old"]) > self.sliders[number].step / 1000:
         self.move(number, change["new"])
 
-
+# %% ../../nbs/show/03_explorer.ipynb #27fc4269
 @patch
 def _set_sliders(self: LatentExplorer) -> None:
     "Set each slider to the coordinate of the code along its direction."
@@ -331,13 +331,13 @@ def at(self: LatentExplorer) -> tuple:  # RAS millimetres
     "Where the planes cut."
     return tuple(slider.value for slider in self.view.cuts)
 
-
+# %% ../../nbs/show/03_explorer.ipynb #7b05d3d7
 @patch(as_prop=True)
 def picture(self: LatentExplorer) -> bytes:  # PNG
     "What is shown."
     return self.view.image.value
 
-
+# %% ../../nbs/show/03_explorer.ipynb #731d2019
 @patch
 def draw(self: LatentExplorer) -> None:
     "Draw everything from `code`, `at` and `start`."
@@ -362,7 +362,7 @@ def save_picture(
         temporary.write_bytes(self.picture)
     return Path(path)
 
-
+# %% ../../nbs/show/03_explorer.ipynb #c7548dd4
 @patch
 def save_nifti(
     self: LatentExplorer,
@@ -376,7 +376,7 @@ def save_nifti(
         nib.save(image, temporary)
     return Path(path)
 
-
+# %% ../../nbs/show/03_explorer.ipynb #44b0cd1c
 @patch
 def _saved(self: LatentExplorer, path: Path) -> None:
     "Say where a file went."

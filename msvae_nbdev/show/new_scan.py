@@ -45,7 +45,7 @@ class NewScan:
     status: str  # ok or suspect, by the quality control; `as given` where it came prepared
     reason: str  # why it is suspect
 
-
+# %% ../../nbs/show/01_new_scan.ipynb #2dabfac7
 def open_scan(
     path: str | Path,  # a FLAIR scan, prepared or raw
     keep: str | Path | None = None,  # folder for a raw scan's derivatives; None: they are not kept
@@ -67,7 +67,7 @@ def open_scan(
 ZOOM = 5  # screen pixels per voxel
 CROSS = (0, 90, 120)  # added to the darkened colour along the lines of the cross
 
-
+# %% ../../nbs/show/01_new_scan.ipynb #ff75f0f4
 def planes_png(
     volume: np.ndarray,  # (40, 48, 40)
     at: tuple = (0, -18, 10),  # where to cut, RAS millimetres
@@ -89,7 +89,7 @@ def planes_png(
     Image.fromarray(np.vstack(large)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
-
+# %% ../../nbs/show/01_new_scan.ipynb #db867ba7
 def _mark_cross(picture: np.ndarray, at: tuple) -> None:
     "Mark in each plane of an enlarged picture the point at which the planes cut."
     last = np.array(SHAPE) - 1

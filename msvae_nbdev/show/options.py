@@ -44,7 +44,7 @@ CohortSeed = Annotated[
 Bias = Annotated[
     float,
     typer.Option(
-        help="Dependence of the acquisition on the class, from 0 (none) to 1 (the paper's figure 11)."
+        help="Dependence of the acquisition on the class, 0 (none) to 1 (the paper's figure 11)."
     ),
 ]
 Disease = Annotated[float, typer.Option(help="Factor on the lesion volumes; 0 gives no lesions.")]
@@ -55,6 +55,8 @@ Variation = Annotated[
 AtLeast = Annotated[
     int, typer.Option(min=1, help="Least number of patients of each class, whatever the scale.")
 ]
+
+# %% ../../nbs/show/09_options.ipynb #2f359138
 Prepared = Annotated[
     bool,
     typer.Option(
@@ -133,8 +135,8 @@ Intensity = Annotated[
     float,
     typer.Option(
         min=0,
-        help="Augmentation: standard deviation of a random factor on the intensities, such as 0.05; "
-        "0 is none.",
+        help="Augmentation: standard deviation of a random factor on the intensities, such as "
+        "0.05; 0 is none.",
     ),
 ]
 
@@ -196,7 +198,7 @@ class Size(StrEnum):
     tiny = "tiny"
     small = "small"
 
-
+# %% ../../nbs/show/09_options.ipynb #0a73ec35
 DemoFolder = Annotated[Path, typer.Argument(help="Folder to write; a second call goes on in it.")]
 DemoSize = Annotated[
     Size,

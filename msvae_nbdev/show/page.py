@@ -44,7 +44,7 @@ def format_cell(
     low, high = interval
     return f"{text} <small>({low:.{decimals}f} to {high:.{decimals}f})</small>"
 
-
+# %% ../../nbs/show/00_page.ipynb #1446e40e
 def _decimals(size: float) -> int:
     "Three figures for small numbers, two decimals around one, one decimal from ten on."
     if size >= 10:
@@ -56,7 +56,7 @@ def _decimals(size: float) -> int:
 # %% ../../nbs/show/00_page.ipynb #528eec37
 LONG = 30  # letters from which on the text of a cell may be broken into lines
 
-
+# %% ../../nbs/show/00_page.ipynb #08f5319c
 def html_table(
     header: list,  # names of the columns
     rows: list,  # one list a row, see `format_cell`; the first cell names the row
@@ -78,7 +78,7 @@ def html_table(
     note = f"<p class='note'>{escape(note)}</p>" if note else ""
     return f"<div class='scroll'>{table}</div>{note}"
 
-
+# %% ../../nbs/show/00_page.ipynb #bbf59221
 def _table_row(cells: list, wide: list, first: str, others: str) -> str:
     "One row; `first` and `others` are the tags of the first cell and of the rest."
     html = ""
@@ -91,7 +91,7 @@ def _table_row(cells: list, wide: list, first: str, others: str) -> str:
 # %% ../../nbs/show/00_page.ipynb #65828b65
 GREY = "#bbb"
 
-
+# %% ../../nbs/show/00_page.ipynb #9e40173d
 def probability_bars(
     probabilities: dict,  # diagnosis: probability, 0 to 1
     grey: bool = False,  # without colours, where the probabilities mean little
@@ -131,7 +131,7 @@ def html_figure(
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
-
+# %% ../../nbs/show/00_page.ipynb #82a0322c
 def _fit_width(figure: go.Figure) -> tuple:  # (class, style)
     "Pictures keep their width; plots follow the page, up to the width that they were made for."
     height = f"height:{figure.layout.height or 450}px"
@@ -152,7 +152,7 @@ class DataOrigin:
     kind: str  # phantom, mixed or person
     sentence: str  # for the head of a page
 
-
+# %% ../../nbs/show/00_page.ipynb #2e0f0f9a
 NOT_FOR_DIAGNOSIS = (
     "Research software, not for diagnosis. No decision about a person may rest on this page."
 )
@@ -172,12 +172,12 @@ def is_phantom(
     files = [path] if source is None else [path, source]
     return any(_is_simulated(_sidecar(file)) or _in_simulated_dataset(file) for file in files)
 
-
+# %% ../../nbs/show/00_page.ipynb #177b3c2e
 def _sidecar(path: Path) -> Path:
     "The JSON file beside a NIfTI file."
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
-
+# %% ../../nbs/show/00_page.ipynb #79d44786
 def _in_simulated_dataset(path: Path) -> bool:
     "Whether the dataset that holds a file was simulated."
     for folder in list(path.parents)[:5]:
@@ -185,7 +185,7 @@ def _in_simulated_dataset(path: Path) -> bool:
             return _is_simulated(folder / "dataset_description.json")
     return False
 
-
+# %% ../../nbs/show/00_page.ipynb #dbe08f8e
 def _is_simulated(path: Path) -> bool:
     "Whether a dataset description or a sidecar names simulators, and nothing else, as its makers."
     made_by = (read_json(path).get("GeneratedBy") or []) if path.exists() else []
@@ -193,7 +193,7 @@ def _is_simulated(path: Path) -> bool:
     names = [str(entry.get("Name", "")) for entry in entries if isinstance(entry, dict)]
     return bool(names) and all(name.startswith("msvae simulate") for name in names)
 
-
+# %% ../../nbs/show/00_page.ipynb #d7cc7ddb
 def _source(path: Path) -> Path | None:
     "The raw scan behind a prepared one, by the scans.tsv of the prepared dataset."
     for folder in list(path.parents)[:5]:
@@ -237,7 +237,7 @@ def describe_data(
         "No simulator is named as the origin of these scans: treat them as scans of persons.",
     )
 
-
+# %% ../../nbs/show/00_page.ipynb #11d357b2
 def _phantom_scans(folder: Path) -> list:  # one bool per prepared scan
     "Which scans of a prepared folder are phantoms."
     if not (folder / "scans.tsv").exists():
@@ -299,14 +299,15 @@ function draw() {
   const options = {responsive: !data.layout.width, displaylogo: false};
   options.displayModeBar = data.layout.scene ? "hover" : false;
   Plotly.newPlot(figure.querySelector(".plot"), data.data, data.layout, options)
-    .then(plot => { followClicks(plot); return data.frames && Plotly.addFrames(plot, data.frames); })
+    .then(plot => { followClicks(plot); return plot; })
+    .then(plot => data.frames && Plotly.addFrames(plot, data.frames))
     .finally(() => setTimeout(draw, 0));
 }
 draw();
 """
 )
 
-
+# %% ../../nbs/show/00_page.ipynb #882ab93c
 def _figure_scripts(html: str) -> str:
     "plotly.js and the script that draws the figures, where there are any."
     if "<div class='plot'" not in html:
@@ -324,7 +325,7 @@ class Section:
     title: str  # the heading, plain text
     content: str  # HTML
 
-
+# %% ../../nbs/show/00_page.ipynb #a5dcdb8b
 def _notices(origins: list, warning: str) -> str:
     "The boxes at the head: what the data are, and what this means for passing the page on."
     boxes = [("person", warning)] if warning else []
@@ -336,7 +337,7 @@ def _notices(origins: list, warning: str) -> str:
         for kind, text in dict.fromkeys(boxes)
     )
 
-
+# %% ../../nbs/show/00_page.ipynb #b93600ec
 def html_page(
     title: str,  # plain text, of the page and of its tab
     sections: list,  # of `Section`, in order

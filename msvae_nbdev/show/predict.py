@@ -127,7 +127,7 @@ def predict_scan(
     row |= _novelty(space, code, float(((scan.volume - rebuilt) ** 2).mean()), errors)
     return Prediction(row, scan.volume, rebuilt, code[0])
 
-
+# %% ../../nbs/show/07_predict.ipynb #d96f27b4
 def _class_probabilities(space: LatentSpace, code: np.ndarray) -> dict:
     "The calibrated probability of each class, p_healthy and so on, and the most probable class."
     probability = space.predict_proba(code)[0]
@@ -157,7 +157,7 @@ def _novelty(space: LatentSpace, code: np.ndarray, mse: float, errors: np.ndarra
         "out_of_distribution": bool(outside),
     }
 
-
+# %% ../../nbs/show/07_predict.ipynb #5c18af25
 def _percentile(value: float, peers: np.ndarray) -> float:  # 0 to 100
     "The share of peers with a smaller value."
     return float(100 * (peers < value).mean()) if len(peers) else float("nan")
@@ -175,9 +175,9 @@ def summary(
     if row["status"] == "suspect":
         said.append(f"Its preparation is suspect ({row['reason']}): look at the images first.")
     said.append(
-        f"Mahalanobis distance {row['distance']:.1f} from the training scans, at percentile "
-        f"{row['distance_percentile']:.0f} of {peers} held-out scans (p = {row['distance_rank']:.2g}"
-        f", {row['side']})."
+        f"Mahalanobis distance {row['distance']:.1f} from the training scans, at "
+        f"percentile {row['distance_percentile']:.0f} of {peers} held-out scans "
+        f"(p = {row['distance_rank']:.2g}, {row['side']})."
     )
     if row["mse_rank"] is not None:
         said.append(
@@ -206,7 +206,7 @@ def scan_html(
     bars = probability_bars(probabilities, grey=row["out_of_distribution"])
     return f"{said}<div class='scan'><div>{_images(prediction)}</div><div>{bars}</div></div>"
 
-
+# %% ../../nbs/show/07_predict.ipynb #19ebb7d8
 def _images(prediction: Prediction) -> str:
     "The scan, its reconstruction and the difference."
     volume, rebuilt = prediction.volume, prediction.rebuilt
@@ -232,11 +232,11 @@ SCAN_CSS = """
 """
 TABLE_NOTE = (
     "p values: the share of held-out scans that are at least as extreme, in distance from the "
-    "training scans (on both sides) or in reconstruction error. Out of distribution: one of the two "
-    "is below 5 %, or, where there are too few held-out scans for that, none of them is as extreme."
+    "training scans (on both sides) or in reconstruction error. Out of distribution: one of the "
+    "two is below 5 %, or, where there are too few held-out scans for that, none is as extreme."
 )
 
-
+# %% ../../nbs/show/07_predict.ipynb #92438af2
 def _predictions_table(predictions: list) -> str:
     "All scans at a glance."
     rows = [each.row for each in predictions]
@@ -258,7 +258,7 @@ def _predictions_table(predictions: list) -> str:
     header += ["p of the distance", "p of the error", "Out of distribution"]
     return html_table(header, body, TABLE_NOTE)
 
-
+# %% ../../nbs/show/07_predict.ipynb #2cd898a5
 def _percent(value: float | None, decimals: int) -> str | None:
     return None if value is None else f"{value:.{decimals}%}"
 
@@ -283,7 +283,7 @@ def add_scans(
         textfont=dict(size=10),
     )
 
-
+# %% ../../nbs/show/07_predict.ipynb #497b7095
 def _axes_figure(space: LatentSpace, predictions: list) -> str:  # HTML
     "Where the new scans lie; nothing where none could be prepared."
     placed = [each for each in predictions if not each.failed]
@@ -293,10 +293,13 @@ def _axes_figure(space: LatentSpace, predictions: list) -> str:  # HTML
     scans = pd.DataFrame([each.code for each in placed], columns=columns)
     scans = scans.assign(participant_id=[each.name.split("_")[0] for each in placed])
     figure = add_scans(discriminant_figure(space.lda, space.table, most=400), space.lda, scans)
-    caption = "Crosses are the new scans, among training scans (dots) and test scans (diamonds) of the run."
+    caption = (
+        "Crosses are the new scans, among training scans (dots) and test scans (diamonds) of "
+        "the run."
+    )
     return html_figure(figure, "Among the discriminant axes", caption)
 
-
+# %% ../../nbs/show/07_predict.ipynb #7689ae85
 def _reliability(calibration: dict) -> str:  # HTML
     "How well the probabilities are calibrated."
     caption = (
@@ -343,7 +346,7 @@ def predict(
     keep: str | Path | None = None,  # folder for the derivatives of raw scans; None: not kept
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
 ) -> pd.DataFrame:  # one row per scan
-    "Class probabilities and novelty of new scans, with a page. Research software, not for diagnosis."
+    "Class probabilities and novelty of new scans. Research software, not for diagnosis."
     if not len(scans):
         raise MsvaeError("no scan to predict: name at least one file")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
@@ -361,7 +364,7 @@ def predict(
     write_tsv(pd.DataFrame(rows), output.with_suffix(".tsv"))
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/show/07_predict.ipynb #b05367f3
 def _record(run: str | Path, space: LatentSpace, rows: list) -> dict:
     "The contents of the JSON file."
     kept = ("temperature", "reason", "as_given", "tempered")

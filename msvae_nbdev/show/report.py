@@ -42,7 +42,7 @@ GLANCE_NOTE = (
     "in brackets the 95 % interval."
 )
 
-
+# %% ../../nbs/show/06_report.ipynb #d144309d
 def glance(
     runs: list,  # of `RunFolder`
 ) -> str:  # HTML
@@ -56,7 +56,7 @@ def glance(
     ]
     return page + (f"<ul>{''.join(sentences)}</ul>" if sentences else "")
 
-
+# %% ../../nbs/show/06_report.ipynb #d22ab992
 def _glance_row(run: RunFolder) -> list:
     "The summary of one run; what has not been done is None."
     quality, lda = run.quality or {}, run.lda or {}
@@ -92,7 +92,7 @@ def provenance_section(
         page += f"<details><summary>{escape(run.name)}</summary>{table}</details>"
     return page
 
-
+# %% ../../nbs/show/06_report.ipynb #1561cba7
 def _flatten(facts: dict, prefix: str = "") -> dict:
     "Nested facts as one level: packages: numpy."
     flat = {}
@@ -116,7 +116,7 @@ def report(
         temporary.write_text(page, encoding="utf-8")
     return Path(output)
 
-
+# %% ../../nbs/show/06_report.ipynb #0e7e0740
 def _sections(runs: list) -> list:
     "The parts of the report in order."
     sections = [
@@ -132,7 +132,7 @@ def _sections(runs: list) -> list:
         sections.append(Section("more", "More figures", rest))
     return [*sections, Section("provenance", "Provenance", provenance_section(runs))]
 
-
+# %% ../../nbs/show/06_report.ipynb #17c7ba56
 def _other_figures(runs: list) -> str:
     "Figures that no section asks for."
     known = ("quality-", "lda-", "bias-")

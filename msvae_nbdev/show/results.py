@@ -87,7 +87,7 @@ def quality_table(
         page += html_table(["Samples", *[run.name for run in sampled]], rows, note)
     return page
 
-
+# %% ../../nbs/show/05_results.ipynb #774c8b0e
 def _quality_columns(runs: list) -> dict:  # name: measures
     "The models, then their baselines; a baseline that several runs share stands once."
     columns = {run.name: run.quality["test"] for run in runs}
@@ -102,7 +102,7 @@ def _quality_columns(runs: list) -> dict:  # name: measures
                 columns[label] = measures
     return columns
 
-
+# %% ../../nbs/show/05_results.ipynb #a2125dd3
 def _measure_rows(names: dict, columns) -> list:
     "A row per measure: its value and interval in each column."
     return [
@@ -123,7 +123,7 @@ CLAIMS_BY_SCAN = (
     "writes the file."
 )
 
-
+# %% ../../nbs/show/05_results.ipynb #fbf42d8e
 def claims(
     runs: list,  # of `RunFolder` with `quality`
 ) -> str:  # HTML
@@ -166,7 +166,7 @@ LDA_HEADER = [
     "Chance",
 ]
 
-
+# %% ../../nbs/show/05_results.ipynb #a098131b
 def lda_table(
     run: RunFolder,  # with `lda`
 ) -> str:  # HTML
@@ -185,7 +185,7 @@ def lda_table(
     ]
     return f"<h3>{escape(run.name)}</h3>" + html_table(LDA_HEADER, rows, _lda_note(run.lda))
 
-
+# %% ../../nbs/show/05_results.ipynb #350d1bc4
 def _lda_note(lda: dict) -> str:
     "What the table of a discriminant analysis rests on."
     return (
@@ -196,7 +196,7 @@ def _lda_note(lda: dict) -> str:
         "the scans, a recall by chance the share of scans that were given this label."
     )
 
-
+# %% ../../nbs/show/05_results.ipynb #5afa1541
 def classes_section(
     runs: list,  # of `RunFolder`
 ) -> str:  # HTML
@@ -204,7 +204,7 @@ def classes_section(
     tables = [lda_table(run) if run.lda else run.missing("classify") for run in runs]
     return "".join(tables) + stored_figures(runs, "lda-1", "lda-2", "lda-3")
 
-
+# %% ../../nbs/show/05_results.ipynb #0862a396
 def features_section(
     runs: list,  # of `RunFolder`
 ) -> str:  # HTML
@@ -218,7 +218,7 @@ BIAS_NOTE = (
     "predicts the class, the latents may show the scanner."
 )
 
-
+# %% ../../nbs/show/05_results.ipynb #4df41160
 def bias_table(
     runs: list,  # of `RunFolder` with `bias`
 ) -> str:  # HTML
@@ -237,7 +237,7 @@ def bias_table(
     header = ["The class predicted from", *[run.name for run in runs]]
     return html_table(header, rows, BIAS_NOTE)
 
-
+# %% ../../nbs/show/05_results.ipynb #114852a7
 def _accuracy(bias: dict, key: str) -> tuple:  # (balanced accuracy, interval)
     "An accuracy as the audit's figure shows it."
     found = bias.get(key) or {}
@@ -245,7 +245,7 @@ def _accuracy(bias: dict, key: str) -> tuple:  # (balanced accuracy, interval)
         found = found.get("isolated", found)
     return found.get("balanced_accuracy"), found.get("interval")
 
-
+# %% ../../nbs/show/05_results.ipynb #97f8edd9
 def bias_sentence(
     run: RunFolder,
 ) -> str:  # empty where there is no audit
@@ -256,7 +256,7 @@ def bias_sentence(
     verdict = str(confound["verdict"]).capitalize()
     return f"Disease or scanner? {verdict}: {confound.get('reason', '')}."
 
-
+# %% ../../nbs/show/05_results.ipynb #1714b521
 def bias_section(
     runs: list,  # of `RunFolder`
 ) -> str:  # HTML

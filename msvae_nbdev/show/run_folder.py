@@ -78,7 +78,7 @@ COHORT_HEADER = [
     "Test scans",
 ]
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #934f26f9
 def cohort_table(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, age (years), split
 ) -> str:  # HTML
@@ -94,7 +94,7 @@ def cohort_table(
     rows.append(_cohort_row("All", table))
     return html_table(COHORT_HEADER, rows)
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #fe8a9dcd
 def _cohort_row(label: str, scans: pd.DataFrame, age: str | None = None) -> list:
     "Numbers of one class."
     counts = [
@@ -103,7 +103,7 @@ def _cohort_row(label: str, scans: pd.DataFrame, age: str | None = None) -> list
     ]
     return [label, len(scans), scans.participant_id.nunique(), age, *counts]
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #fc4ec754
 def _mean_age(scans: pd.DataFrame) -> str | None:
     "Mean and standard deviation of the ages that are known, in years."
     if "age" not in scans:
@@ -124,7 +124,7 @@ def cohort_section(
         for run in runs
     )
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #c9dd0884
 def _cohort(run: RunFolder) -> str:
     "The cohort of one run, from its latents or its split."
     table = run.latents if run.latents is not None else run.split
@@ -136,7 +136,7 @@ def _cohort(run: RunFolder) -> str:
 RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 NOT_CURVES = {"epoch", "seconds", "scans", "learning_rate", "step", "time"}
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #9f5ef0d2
 def training_figure(
     histories: dict,  # name of the run: its history.csv
 ) -> go.Figure:
@@ -162,14 +162,14 @@ def training_figure(
     )
     return figure.update_xaxes(title="epoch", row=rows)
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #f94bf8f3
 def _quantities(histories: dict) -> list:  # names
     "What was recorded in any run, without the prefix of the validation scans."
     columns = [name for table in histories.values() for name in table.select_dtypes("number")]
     names = dict.fromkeys(name.removeprefix("val_") for name in columns)
     return [name for name in names if name not in NOT_CURVES]
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #8e1d9b33
 def _add_curve(figure, table: pd.DataFrame, name: str, run: str, color: str, panel: dict) -> None:
     "One quantity of one run: training solid, validation dashed."
     epoch = table["epoch"] if "epoch" in table else np.arange(1, len(table) + 1)
@@ -190,7 +190,7 @@ def _add_curve(figure, table: pd.DataFrame, name: str, run: str, color: str, pan
                 **panel,
             )
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #82e4a7f4
 def _spread_axis(figure, histories: dict, name: str, panel: dict) -> None:
     "A logarithmic axis with few ticks, where a quantity spans more than a factor of ten."
     columns = [name, f"val_{name}"]
@@ -211,7 +211,7 @@ TRAINING_CAPTION = (
     "not trained on. A dashed line that rises while the solid one falls is overfitting."
 )
 
-
+# %% ../../nbs/show/04_run_folder.ipynb #4663fdaf
 def training_section(
     runs: list,  # of `RunFolder`
 ) -> str:  # HTML

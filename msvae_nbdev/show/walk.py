@@ -67,7 +67,7 @@ class LatentWalk:
         "The brain at a code."
         return np.asarray(self.space.decode(np.asarray(code, np.float32)[None])).reshape(SHAPE)
 
-
+# %% ../../nbs/show/02_walk.ipynb #ead24b3e
 def _scan_label(row: dict) -> str:
     "A scan in a list: participant, session, diagnosis, part of the split."
     diagnosis = DIAGNOSIS_LABELS.get(row.get("diagnosis"), "no diagnosis")
@@ -95,7 +95,7 @@ def _find(self: LatentWalk, name: str) -> tuple:  # (code (k,), scan (40, 48, 40
         "or open a file"
     )
 
-
+# %% ../../nbs/show/02_walk.ipynb #2c4a5b83
 @patch
 def open_scan(
     self: LatentWalk,
