@@ -1,4 +1,5 @@
 """Install msvae_nbdev. All metadata and dependencies stand in settings.ini; this file only hands them to setuptools."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,7 +10,11 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {key.removesuffix("_requirements"): value.split() for key, value in cfg.items() if key.endswith("_requirements")}
+extras = {
+    key.removesuffix("_requirements"): value.split()
+    for key, value in cfg.items()
+    if key.endswith("_requirements")
+}
 
 setup(
     version=cfg["version"],

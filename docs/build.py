@@ -18,7 +18,7 @@ from nbdev.config import nbpath2html
 from nbdev.serve import proc_nbs
 from sphinx.cmd.build import main as sphinx_build
 
-from msvae_nbdev.latent.classify import CLICK_SCRIPT  # a click on a point shows its brain
+from msvae_nbdev.latent.plots import CLICK_SCRIPT  # a click on a point shows its brain
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "nbs"

@@ -8,6 +8,8 @@ __all__ = ['SPACE', 'FULL_SHAPE', 'FULL_AFFINE', 'SHAPE', 'FACTOR', 'TRIM_SHAPE'
 
 # %% ../nbs/03_space.ipynb #4f94e2c0
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
@@ -18,49 +20,56 @@ from .interpolation import sample_affine
 
 # %% ../nbs/03_space.ipynb #326e5144
 SPACE = "MNI152NLin2009aSym"
+
+# %% ../nbs/03_space.ipynb #d574b14f
 FULL_SHAPE = (182, 218, 182)
 FULL_AFFINE = np.array([[1.0, 0, 0, -91], [0, 1, 0, -126], [0, 0, 1, -72], [0, 0, 0, 1]])
+
+# %% ../nbs/03_space.ipynb #b03854ee
 SHAPE = (40, 48, 40)
 FACTOR = 4
 
 # %% ../nbs/03_space.ipynb #c25e69ac
 class Template(NamedTuple):
-    "The ICBM152 brain on its own 1 mm grid; all arrays have the same shape, tissue maps are fractions in [0, 1]."
+    "The ICBM152 brain on its own 1 mm grid; tissue maps are fractions in [0, 1]."
 
-    t1: np.ndarray  # float32, skull-stripped T1-weighted intensity in [0, 1]
-    grey: np.ndarray  # float32, grey matter
-    white: np.ndarray  # float32, white matter
-    csf: np.ndarray  # float32, what is left of the brain mask
-    mask: np.ndarray  # bool, brain with its inner CSF
+    t1: np.ndarray  # float32, (197, 233, 189), skull-stripped T1-weighted intensity in [0, 1]
+    grey: np.ndarray  # float32, same shape, grey matter
+    white: np.ndarray  # float32, same shape, white matter
+    csf: np.ndarray  # float32, same shape, what is left of the brain mask
+    mask: np.ndarray  # bool, same shape, brain with its inner CSF
     affine: np.ndarray  # (4, 4), voxel index to RAS millimetres
 
-
+# %% ../nbs/03_space.ipynb #d07319bb
 @lru_cache(1)
-def load_template() -> (
-    Template
-):  # arrays of 197x233x189, shared between callers and therefore read-only
-    "The ICBM152 2009a symmetric template that nilearn ships, at 1 mm."
-    from nilearn.datasets import (
-        load_mni152_brain_mask,
-        load_mni152_gm_template,
-        load_mni152_template,
-        load_mni152_wm_template,
-    )
-
-    image = load_mni152_template(resolution=1)
-    mask = load_mni152_brain_mask(resolution=1).get_fdata() > 0
-    t1, grey, white = (
-        np.where(mask, np.clip(map_.get_fdata(dtype=np.float32), 0, 1), 0).astype(np.float32)
-        for map_ in (
-            image,
-            load_mni152_gm_template(resolution=1),
-            load_mni152_wm_template(resolution=1),
-        )
-    )
+def load_template() -> Template:  # shared between callers and therefore read-only
+    "The ICBM152 2009a symmetric template at 1 mm."
+    t1, affine = _template_map("t1")
+    mask = t1 > np.float32(0.2)  # as `nilearn.datasets.load_mni152_brain_mask`
+    t1 = np.where(mask, t1, 0)
+    grey = np.where(mask, _template_map("gm")[0], 0)
+    white = np.where(mask, _template_map("wm")[0], 0)
     csf = np.where(mask, np.clip(1 - grey - white, 0, 1), 0).astype(np.float32)
     for array in (t1, grey, white, csf, mask):
         array.setflags(write=False)
-    return Template(t1, grey, white, csf, mask, image.affine)
+    return Template(t1, grey, white, csf, mask, affine)
+
+# %% ../nbs/03_space.ipynb #08db2230
+def _template_map(
+    name: str,  # 't1', 'gm' (grey matter) or 'wm' (white matter)
+) -> tuple:  # (float32 in [0, 1], affine)
+    "A map of the template that nilearn contains, scaled to a maximum of one."
+    folder = Path(find_spec("nilearn").origin).parent / "datasets" / "data"
+    path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    if path.exists():
+        image = nib.load(path)
+    else:
+        from nilearn import datasets
+
+        loader = "load_mni152_template" if name == "t1" else f"load_mni152_{name}_template"
+        image = getattr(datasets, loader)(resolution=1)
+    data = np.asanyarray(image.dataobj).astype(np.float32)
+    return np.clip(data / data.max(), 0, 1), image.affine
 
 # %% ../nbs/03_space.ipynb #49178c04
 def resample(
@@ -68,36 +77,32 @@ def resample(
     affine: np.ndarray,  # (4, 4), source voxel index to source world, RAS millimetres
     shape: tuple,  # of the result
     target_affine: np.ndarray,  # (4, 4), target voxel index to target world, RAS millimetres
-    source_to_target: np.ndarray
-    | None = None,  # (4, 4), source world to target world; None: they are one world
+    source_to_target: np.ndarray | None = None,  # (4, 4), between the worlds; None: they are one
     order: int = 1,  # of the spline: 0 nearest neighbour (masks), 1 linear, 3 cubic
 ) -> np.ndarray:  # `shape`, of the type of `volume`; zero outside the source
     "Resample `volume` onto another grid through an affine."
     source_to_target = np.eye(4) if source_to_target is None else source_to_target
-    index_map = np.linalg.inv(affine) @ np.linalg.inv(source_to_target) @ target_affine
+    matrix = np.linalg.inv(affine) @ np.linalg.inv(source_to_target) @ target_affine
     if order == 1 and volume.dtype == np.float32:
-        return sample_affine(volume, index_map, shape)
+        return sample_affine(volume, matrix, shape)
     dtype = np.uint8 if volume.dtype == bool else volume.dtype
-    result = ndimage.affine_transform(
-        volume.astype(dtype, copy=False),
-        index_map[:3, :3],
-        index_map[:3, 3],
-        output_shape=shape,
-        order=order,
-    )
+    source = volume.astype(dtype, copy=False)
+    linear, offset = matrix[:3, :3], matrix[:3, 3]
+    result = ndimage.affine_transform(source, linear, offset, output_shape=shape, order=order)
     return result.astype(volume.dtype, copy=False)
 
 # %% ../nbs/03_space.ipynb #4c8337b3
 TRIM_SHAPE = tuple(FACTOR * side for side in SHAPE)
 TRIM_START = (11, 13, 0)
+
+# %% ../nbs/03_space.ipynb #b654fa35
 TRIM_AFFINE = FULL_AFFINE @ nib.affines.from_matvec(np.eye(3), TRIM_START)
-AFFINE = TRIM_AFFINE @ nib.affines.from_matvec(np.eye(3) * FACTOR, [(FACTOR - 1) / 2] * 3)
 
 # %% ../nbs/03_space.ipynb #3083fb78
 def trim(
     volume: np.ndarray,  # (182, 218, 182, ...), the atlas grid
 ) -> np.ndarray:  # (160, 192, 160, ...), a view
-    "Cut the box of section 4.2.2 out of the atlas grid, placed on the template's brain."
+    "Cut the box of section 4.2.2 out of the atlas grid."
     return volume[tuple(slice(start, start + side) for start, side in zip(TRIM_START, TRIM_SHAPE))]
 
 # %% ../nbs/03_space.ipynb #8a3e05fe
@@ -107,10 +112,12 @@ def block_mean(
 ) -> np.ndarray:  # float32, (40, 48, 40) for the trimmed atlas grid
     "The mean of each block of `factor` voxels a side."
     i, j, k = (side // factor for side in volume.shape)
-    columns = (
-        volume.reshape(i, factor, -1).sum(1, dtype=np.float32).reshape(i, j, factor, -1).sum(2)
-    )  # long rows first: they add up fastest
+    planes = volume.reshape(i, factor, -1).sum(1, dtype=np.float32)  # long rows add up fastest
+    columns = planes.reshape(i, j, factor, -1).sum(2)
     return columns.reshape(i, j, k, factor).sum(3) / np.float32(factor**3)
+
+# %% ../nbs/03_space.ipynb #0ec3c276
+AFFINE = TRIM_AFFINE @ nib.affines.from_matvec(np.eye(3) * FACTOR, [(FACTOR - 1) / 2] * 3)
 
 # %% ../nbs/03_space.ipynb #edaca903
 def bound(

@@ -8,13 +8,15 @@ __all__ = ['Introspective', 'IntroVAE', 'SoftIntroVAE', 'describe_kl']
 # %% ../../nbs/model/04_introvae.ipynb #cb1f76b4
 import math
 
+from fastcore.basics import patch
+
 from ..core import MsvaeError
 from .networks import keras, tf
 from .vae import Autoencoder, kl_divergence, squared_error
 
 # %% ../../nbs/model/04_introvae.ipynb #1f3a0eb0
 class Introspective(Autoencoder):
-    "What the introspective objectives share: two optimizers, a plain-VAE warm-up, the KL of scans, reconstructions and samples."
+    "What the introspective objectives share: two optimizers, a warm-up, and three KLs."
 
     metric_names = ("loss", "reconstruction", "kl_real", "kl_reconstruction", "kl_sample")
 
@@ -24,7 +26,7 @@ class Introspective(Autoencoder):
         decoder: keras.Model,  # latent -> volumes
         reconstruction_weight: float = 1.0,  # w_rec, of the squared error summed over voxels
         kl_weight: float = 1.0,  # w_kl, of the KL in nats
-        margin_factor: float = 2.0,  # the margin, as a multiple of the KL of scans at the end of the warm-up
+        margin_factor: float = 2.0,  # the margin over the KL of scans at the end of the warm-up
         **kwargs,  # seed
     ):
         super().__init__(encoder, decoder, **kwargs)
@@ -44,9 +46,11 @@ class Introspective(Autoencoder):
 
     def start_adversarial(self):
         "End the warm-up. `MsvaeError` where the margin is neither given nor measured."
-        if self.given_margin() is None and not float(keras.ops.convert_to_numpy(self.kl_level)) > 0:
+        measured = float(keras.ops.convert_to_numpy(self.kl_level))
+        if self.given_margin() is None and not measured > 0:
             raise MsvaeError(
-                "without a warm-up there is no KL to measure: give a margin (in nats) or a beta_neg, or some warm-up epochs"
+                "without a warm-up there is no KL to measure: "
+                "give a margin (in nats) or a beta_neg, or some warm-up epochs"
             )
         for layer in [*self.encoder.layers, *self.decoder.layers]:
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -54,89 +58,116 @@ class Introspective(Autoencoder):
         self.adversarial = True
         self.train_function = None  # to be traced anew
 
-    def vae_loss(self, reconstruction, kl):
-        "The part of the encoder's loss that both phases have in common."
-        return self.reconstruction_weight * reconstruction + self.kl_weight * kl
-
-    def draw(self, mean, log_variance):
-        "A draw from the latent distribution of each scan, and as many from the prior."
-        noise, prior = (self.noise(mean, stream) for stream in (0, 1))
-        return mean + tf.exp(0.5 * log_variance) * noise, prior
-
-    def mean_kls(self, images, training=False):
-        "Mean KL of reconstructions and of samples, which stand behind each other in `images`."
-        kl = kl_divergence(*self.encode(images, training=training))
-        return [tf.reduce_mean(half) for half in tf.split(kl, 2)]
-
     def train_step(self, volumes):
         "One step of the warm-up or of the adversarial phase."
         values = self.adversarial_step(volumes) if self.adversarial else self.warmup_step(volumes)
         self.step.assign_add(1)
         return self.track(**dict(zip(self.metric_names, values)))
 
-    def warmup_step(self, volumes):
-        "A step of the plain VAE; remembers the KL of real scans, which also stands for that of decoded images."
-        with tf.GradientTape() as tape:
-            mean, log_variance = self.encode(volumes, training=True)
-            latent, _ = self.draw(mean, log_variance)
-            reconstruction = tf.reduce_mean(
-                squared_error(volumes, self.decode(latent, training=True))
-            )
-            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
-            loss = self.vae_loss(reconstruction, kl)
-            share = loss / tf.distribute.get_replica_context().num_replicas_in_sync
-        variables = [self.encoder.trainable_variables, self.decoder.trainable_variables]
-        gradients = tape.gradient(share, variables)
-        self.optimizer.apply(gradients[0], variables[0])
-        self.decoder_optimizer.apply(gradients[1], variables[1])
-        self.kl_level.assign(tf.where(self.step == 0, kl, 0.95 * self.kl_level + 0.05 * kl))
-        return loss, reconstruction, kl, kl, kl
-
-    def adversarial_step(self, volumes):
-        "One step of the encoder, then one of the decoder through the updated encoder."
-        share = 1.0 / tf.distribute.get_replica_context().num_replicas_in_sync
-        with tf.GradientTape(persistent=True) as tape:
-            mean, log_variance = self.encode(volumes, training=True)
-            kl_real = tf.reduce_mean(kl_divergence(mean, log_variance))
-            images = self.decode(tf.concat(self.draw(mean, log_variance), 0), training=True)
-            reconstruction = tf.reduce_mean(squared_error(volumes, tf.split(images, 2)[0]))
-            loss = self.vae_loss(reconstruction, kl_real)
-            adversarial, kl_reconstruction, kl_sample = self.adversarial_loss(
-                tf.stop_gradient(images)
-            )
-            encoder_loss = share * (loss + adversarial)
-        variables = self.encoder.trainable_variables
-        self.optimizer.apply(tape.gradient(encoder_loss, variables), variables)
-        self.decoder_step(tape, share, reconstruction, images)
-        return loss, reconstruction, kl_real, kl_reconstruction, kl_sample
-
-    def decoder_step(self, tape, share, reconstruction, images):
-        "Update the decoder: back from the error and from the images' KLs, through what `tape` recorded."
-        with tf.GradientTape() as through_encoder:
-            through_encoder.watch(images)
-            kl_loss = share * 0.5 * self.kl_weight * tf.add_n(self.mean_kls(images, training=True))
-        ends = [
-            tf.constant(share * self.reconstruction_weight),
-            through_encoder.gradient(kl_loss, images),
-        ]
-        variables = self.decoder.trainable_variables
-        gradients = tape.gradient([reconstruction, images], variables, output_gradients=ends)
-        self.decoder_optimizer.apply(gradients, variables)
-
     def test_step(self, volumes):
-        "Error and KLs without dropout; scans are decoded from their latent mean, samples are the same at every epoch."
+        "Error and KLs without dropout, from latent means; samples are the same at every epoch."
         mean, log_variance = self.encode(volumes, training=False)
-        prior = self.noise(mean, stream=2, step=0)
+        prior = self.noise(mean, draw=2, step=0)
         images = self.decode(tf.concat([mean, prior], 0), training=False)
         reconstruction = squared_error(volumes, tf.split(images, 2)[0])
         kl_real = kl_divergence(mean, log_variance)
-        values = (
-            self.vae_loss(reconstruction, kl_real),
-            reconstruction,
-            kl_real,
-            *self.mean_kls(images),
-        )
-        return self.track(**dict(zip(self.metric_names, values)))
+        errors = (self.vae_loss(reconstruction, kl_real), reconstruction, kl_real)
+        return self.track(**dict(zip(self.metric_names, (*errors, *self.mean_kls(images)))))
+
+# %% ../../nbs/model/04_introvae.ipynb #23f55080
+@patch
+def vae_loss(
+    self: Introspective,
+    reconstruction,  # squared error summed over voxels
+    kl,  # of scans, nats
+):
+    "The part of the encoder's loss that both phases have in common."
+    return self.reconstruction_weight * reconstruction + self.kl_weight * kl
+
+# %% ../../nbs/model/04_introvae.ipynb #232753c5
+@patch
+def draw_latents(
+    self: Introspective,
+    mean,  # (n, latent_dim)
+    log_variance,  # (n, latent_dim)
+):  # latent vectors of the scans, and of samples; each (n, latent_dim)
+    "A draw from the latent distribution of each scan, and as many from the prior."
+    noise, prior = (self.noise(mean, draw) for draw in (0, 1))
+    return mean + tf.exp(0.5 * log_variance) * noise, prior
+
+# %% ../../nbs/model/04_introvae.ipynb #4c777000
+@patch
+def mean_kls(
+    self: Introspective,
+    images,  # (2 n, d, h, w, 1), reconstructions, then samples
+    training=False,  # whether dropout is on
+):  # two scalars, nats
+    "Mean KL of reconstructions and of samples."
+    kl = kl_divergence(*self.encode(images, training=training))
+    return [tf.reduce_mean(half) for half in tf.split(kl, 2)]
+
+# %% ../../nbs/model/04_introvae.ipynb #7edf9713
+@patch
+def warmup_step(
+    self: Introspective,
+    volumes,  # (n, d, h, w, 1), a batch
+):  # values of `metric_names`
+    "A step of the plain VAE that remembers the KL of real scans."
+    with tf.GradientTape() as tape:
+        mean, log_variance = self.encode(volumes, training=True)
+        latent, _ = self.draw_latents(mean, log_variance)
+        reconstruction = tf.reduce_mean(squared_error(volumes, self.decode(latent, training=True)))
+        kl = tf.reduce_mean(kl_divergence(mean, log_variance))
+        loss = self.vae_loss(reconstruction, kl)
+        share = loss / tf.distribute.get_replica_context().num_replicas_in_sync
+    variables = [self.encoder.trainable_variables, self.decoder.trainable_variables]
+    gradients = tape.gradient(share, variables)
+    self.optimizer.apply(gradients[0], variables[0])
+    self.decoder_optimizer.apply(gradients[1], variables[1])
+    self.kl_level.assign(tf.where(self.step == 0, kl, 0.95 * self.kl_level + 0.05 * kl))
+    return loss, reconstruction, kl, kl, kl
+
+# %% ../../nbs/model/04_introvae.ipynb #fb1243fe
+@patch
+def adversarial_step(
+    self: Introspective,
+    volumes,  # (n, d, h, w, 1), a batch
+):  # values of `metric_names`
+    "One step of the encoder, then one of the decoder through the updated encoder."
+    share = 1.0 / tf.distribute.get_replica_context().num_replicas_in_sync
+    with tf.GradientTape(persistent=True) as tape:
+        mean, log_variance = self.encode(volumes, training=True)
+        kl_real = tf.reduce_mean(kl_divergence(mean, log_variance))
+        images = self.decode(tf.concat(self.draw_latents(mean, log_variance), 0), training=True)
+        reconstruction = tf.reduce_mean(squared_error(volumes, tf.split(images, 2)[0]))
+        loss = self.vae_loss(reconstruction, kl_real)
+        adversarial, kl_reconstruction, kl_sample = self.adversarial_loss(tf.stop_gradient(images))
+        encoder_loss = share * (loss + adversarial)
+    variables = self.encoder.trainable_variables
+    self.optimizer.apply(tape.gradient(encoder_loss, variables), variables)
+    self.decoder_step(tape, share, reconstruction, images)
+    return loss, reconstruction, kl_real, kl_reconstruction, kl_sample
+
+# %% ../../nbs/model/04_introvae.ipynb #dc6689fb
+@patch
+def decoder_step(
+    self: Introspective,
+    tape,  # of the encoder's step, in which the batch was decoded
+    share,  # one over the number of devices
+    reconstruction,  # squared error summed over voxels, mean over the batch
+    images,  # (2 n, d, h, w, 1), reconstructions, then samples
+):
+    "Update the decoder: back from the error and from the KLs of the images, through `tape`."
+    with tf.GradientTape() as through_encoder:
+        through_encoder.watch(images)
+        kl_loss = share * 0.5 * self.kl_weight * tf.add_n(self.mean_kls(images, training=True))
+    ends = [
+        tf.constant(share * self.reconstruction_weight),
+        through_encoder.gradient(kl_loss, images),
+    ]
+    variables = self.decoder.trainable_variables
+    gradients = tape.gradient([reconstruction, images], variables, output_gradients=ends)
+    self.decoder_optimizer.apply(gradients, variables)
 
 # %% ../../nbs/model/04_introvae.ipynb #08431039
 class IntroVAE(Introspective):
@@ -144,15 +175,15 @@ class IntroVAE(Introspective):
 
     advice = {
         "diverged": "lower the learning rate, or give the plain VAE more warm-up epochs",
-        "collapsed": "lower margin_factor (or the margin) or negative_weight, or give the plain VAE more warm-up epochs",
+        "collapsed": "lower margin_factor (or the margin) or negative_weight, "
+        "or give the plain VAE more warm-up epochs",
     }
 
     def __init__(
         self,
         encoder: keras.Model,  # volumes -> [mean, log variance]
         decoder: keras.Model,  # latent -> volumes
-        margin: float
-        | None = None,  # m, nats; None: `margin_factor` times the KL of real scans at the end of the warm-up
+        margin: float | None = None,  # m, nats; None: measured, times `margin_factor`
         negative_weight: float = 1.25,  # w_neg, of the hinges
         **kwargs,  # reconstruction_weight, kl_weight, margin_factor, seed
     ):
@@ -187,7 +218,8 @@ class SoftIntroVAE(Introspective):
 
     advice = {
         "diverged": "raise beta_neg, or lower the learning rate",
-        "collapsed": "lower margin_factor (or raise beta_neg), or give the plain VAE more warm-up epochs",
+        "collapsed": "lower margin_factor (or raise beta_neg), "
+        "or give the plain VAE more warm-up epochs",
     }
 
     def __init__(
@@ -196,8 +228,7 @@ class SoftIntroVAE(Introspective):
         decoder: keras.Model,  # latent -> volumes
         beta_rec: float = 1.0,  # weight of the squared error
         beta_kl: float = 1.0,  # weight of the KL
-        beta_neg: float
-        | None = None,  # weight of the KL inside the exponential; None: from the KL at the end of the warm-up
+        beta_neg: float | None = None,  # weight of the KL in the exponential; None: measured
         **kwargs,  # margin_factor, seed
     ):
         super().__init__(
@@ -217,7 +248,7 @@ class SoftIntroVAE(Introspective):
         return self.margin_factor * self.kl_level if self.beta_neg is None else self.given_margin()
 
     def current_beta_neg(self):
-        "beta_neg, given or such that ln(beta_neg / (2 beta_kl)) = 2 s beta_neg m, by fixed-point iteration."
+        "Solve ln(beta_neg / (2 beta_kl)) = 2 s beta_neg m by fixed-point iteration, unless given."
         if self.beta_neg is not None:
             return self.beta_neg
         rate = tf.constant(0.1)
@@ -228,18 +259,16 @@ class SoftIntroVAE(Introspective):
         return rate / (2 * self.scale)
 
     def adversarial_loss(self, images):
-        "A quarter of the mean exponentials, times 1/s; then the mean KL of reconstructions and of samples."
+        "A quarter of the mean exponentials, times 1/s; then the two mean KLs."
         mean, log_variance = self.encode(images, training=True)
         kl = kl_divergence(mean, log_variance)
-        latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean, stream=3)
+        latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean, draw=3)
         error = squared_error(images, self.decode(latent, training=True))
-        soft = tf.exp(
-            -2.0 * self.scale * (self.reconstruction_weight * error + self.current_beta_neg() * kl)
-        )
+        weighted = self.reconstruction_weight * error + self.current_beta_neg() * kl
+        soft = tf.exp(-2.0 * self.scale * weighted)
+        means = [tf.reduce_mean(half) for half in tf.split(soft, 2)]
         kls = [tf.reduce_mean(half) for half in tf.split(kl, 2)]
-        return 0.25 / self.scale * tf.add_n(
-            [tf.reduce_mean(half) for half in tf.split(soft, 2)]
-        ), *kls
+        return 0.25 / self.scale * tf.add_n(means), *kls
 
 # %% ../../nbs/model/04_introvae.ipynb #4d377506
 def describe_kl(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ONEDNN_BY_DEFAULT', 'FILTERS', 'BOTTLENECK', 'DENSE_UNITS', 'DROPOUT', 'MOMENTUM', 'SLOPE', 'PAPER_MODELS',
-           'LAYER_NAMES', 'quiet_stderr', 'onednn_is_off', 'processor', 'build_encoder', 'build_decoder',
+           'LAYER_NAMES', 'OUTLINE', 'quiet_stderr', 'onednn_is_off', 'processor', 'build_encoder', 'build_decoder',
            'multiply_adds', 'layer_table', 'stages', 'network_figure']
 
 # %% ../../nbs/model/01_networks.ipynb #0938afb8
@@ -50,9 +50,7 @@ def onednn_is_off(
     return x86 and choice is None and not ONEDNN_BY_DEFAULT & set(flags.split())
 
 # %% ../../nbs/model/01_networks.ipynb #0938afc3
-def processor() -> (
-    dict
-):  # model name and instruction sets, empty text where the system does not tell
+def processor() -> dict:  # model (name) and flags (instruction sets), empty where not known
     "What this machine computes with, as the first entry of /proc/cpuinfo says."
     path = Path("/proc/cpuinfo")
     lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
@@ -65,8 +63,8 @@ if "tensorflow" in sys.modules and onednn_is_off(
     processor()["flags"], os.environ.get("TF_ENABLE_ONEDNN_OPTS")
 ):
     warnings.warn(
-        "TensorFlow was imported before msvae_nbdev and computes without oneDNN, some ten times slower "
-        "on this processor: import msvae_nbdev first, or set TF_ENABLE_ONEDNN_OPTS=1",
+        "TensorFlow was imported before msvae_nbdev and computes without oneDNN, some ten times "
+        "slower on this processor: import msvae_nbdev first, or set TF_ENABLE_ONEDNN_OPTS=1",
         stacklevel=2,
     )
 
@@ -80,18 +78,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from keras import layers
 
-from .. import figures  # registers the template
+from .. import figures  # noqa: F401 (registers the template)
 from ..core import MsvaeError
 from ..space import SHAPE
 
 # %% ../../nbs/model/01_networks.ipynb #8263f964
-FILTERS = (16, 32, 64)
+FILTERS = (16, 32, 64)  # feature maps
 BOTTLENECK = (*(side // 2 ** len(FILTERS) for side in SHAPE), FILTERS[-1])
 DENSE_UNITS = 512
-DROPOUT = 0.05
-MOMENTUM = 0.9
-SLOPE = 0.2
+DROPOUT = 0.05  # fraction of the dense units
+MOMENTUM = 0.9  # of batch normalisation's running averages
+SLOPE = 0.2  # of the leaky rectifier, for negative inputs
 
+# %% ../../nbs/model/01_networks.ipynb #2c4087e0
 PAPER_MODELS = {
     "VAE-8": {"objective": "vae", "latent_dim": 8},
     "VAE-512": {"objective": "vae", "latent_dim": 512},
@@ -115,7 +114,7 @@ def _dense_block(inputs, dropout):
 def build_encoder(
     latent_dim: int,  # length of the latent vector, at least 1
     shape: tuple = SHAPE,  # voxels, each side a multiple of 2 ** len(filters)
-    filters: tuple = FILTERS,  # feature maps of each convolution; each is followed by a pooling of 2
+    filters: tuple = FILTERS,  # feature maps of each convolution, which a pooling of 2 follows
     dropout: float = DROPOUT,  # fraction of the dense units that are dropped in a training step
     pooling: type = layers.AveragePooling3D,  # or layers.MaxPooling3D
 ) -> keras.Model:  # (n, *shape, 1) -> [mean, log variance], each (n, latent_dim)
@@ -161,7 +160,7 @@ def build_decoder(
 def multiply_adds(
     layer: keras.layers.Layer,  # of a built network
 ) -> int:  # for one scan
-    "Multiplications with an addition each; those of normalisation, activation and pooling are too few to count."
+    "Multiplications with an addition each, of convolutions and dense layers; others have few."
     if isinstance(layer, layers.Conv3DTranspose):
         return math.prod(layer.input.shape[1:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, layers.Conv3D):
@@ -171,9 +170,7 @@ def multiply_adds(
 # %% ../../nbs/model/01_networks.ipynb #5fb308b0
 def layer_table(
     model: keras.Model,  # an encoder or a decoder
-) -> (
-    pd.DataFrame
-):  # one row per layer: layer, output shape, parameters, millions of multiplications
+) -> pd.DataFrame:  # a row per layer: layer, output shape, parameters, million multiply-adds
     "The layers of a network with their output shapes, numbers of parameters and cost."
     rows = [
         {
@@ -188,11 +185,19 @@ def layer_table(
 
 # %% ../../nbs/model/01_networks.ipynb #3a6ec774
 LAYER_NAMES = {
-    "InputLayer": "", "Reshape": "", "Flatten": "", "BatchNormalization": "normalise", "LeakyReLU": "rectify",
-    "AveragePooling3D": "pool", "MaxPooling3D": "pool", "Conv3D": "convolve 3", "Conv3DTranspose": "deconvolve 4/2", "Activation": "sigmoid",
-}  # fmt: skip
+    "InputLayer": "",
+    "Reshape": "",
+    "Flatten": "",
+    "BatchNormalization": "normalise",
+    "LeakyReLU": "rectify",
+    "AveragePooling3D": "pool",
+    "MaxPooling3D": "pool",
+    "Conv3D": "convolve 3",
+    "Conv3DTranspose": "deconvolve<br>4/2",
+    "Activation": "sigmoid",
+}
 
-
+# %% ../../nbs/model/01_networks.ipynb #d84d8036
 def stages(
     model: keras.Model,  # an encoder or a decoder
 ) -> list:  # of (output shape, names of its layers)
@@ -209,55 +214,52 @@ def stages(
     return found
 
 # %% ../../nbs/model/01_networks.ipynb #3a6ec775
+OUTLINE = {"mode": "lines", "fill": "toself", "hoverinfo": "skip", "showlegend": False}
+
+
+def _box(figure, left, side, width, color):
+    "The front of a block, as high as the longest side of its grid."
+    x, y = np.array([0, 0, width, width, 0]), 0.5 * side * np.array([-1, 1, 1, -1, -1])
+    figure.add_scatter(x=x + left, y=y, fillcolor=color, line_color="#444", line_width=1, **OUTLINE)
+
+
+def _depth(figure, left, side, width):
+    "The top and the right side of a block that stands for volumes."
+    half, tilt = side / 2, 0.22 * side
+    x = np.array([0, 0.6, width + 0.6, width + 0.6, width, width, 0])
+    y = [half, half + tilt, half + tilt, tilt - half, -half, half, half]
+    figure.add_scatter(
+        x=x + left, y=y, fillcolor="#deebf7", line_color="#444", line_width=1, **OUTLINE
+    )
+
+# %% ../../nbs/model/01_networks.ipynb #02450fc4
 def _block(figure, left, shape, names):
     "Draw one stage at `left`; gives where the next begins."
     volume = len(shape) > 1
-    side, count = (max(shape[:-1]), shape[-1]) if volume else (4 + 3 * math.log2(shape[0]), 1)
-    width, tilt, half = 0.5 + 0.35 * math.log2(count), 0.22 * side, side / 2
-    outline = dict(
-        mode="lines",
-        fill="toself",
-        line=dict(color="#444", width=1),
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    front = np.array([0, 0, width, width, 0]), np.array([-half, half, half, -half, -half])
-    figure.add_scatter(
-        x=front[0] + left, y=front[1], fillcolor="#9ecae1" if volume else "#fdae6b", **outline
-    )
+    side = max(shape[:-1]) if volume else 4 + 3 * math.log2(shape[0])
+    width = 0.5 + 0.35 * math.log2(shape[-1] if volume else 1)
+    _box(figure, left, side, width, "#9ecae1" if volume else "#fdae6b")
     if volume:
-        x = np.array([0, 0.6, width + 0.6, width + 0.6, width, width, 0])
-        y = [half, half + tilt, half + tilt, tilt - half, -half, half, half]
-        figure.add_scatter(x=x + left, y=y, fillcolor="#deebf7", **outline)
+        _depth(figure, left, side, width)
     text = dict(x=left + width / 2, showarrow=False)
-    figure.add_annotation(
-        y=-27, text="x".join(map(str, shape)), textangle=-90, yanchor="top", font_size=12, **text
-    )
-    figure.add_annotation(
-        y=37, text="<br>".join(names), yanchor="bottom", font=dict(size=10, color="#666"), **text
-    )
+    size = dict(text="x".join(map(str, shape)), textangle=-90, font_size=12)
+    figure.add_annotation(y=-27, yanchor="top", **size, **text)
+    layers = dict(text="<br>".join(names), font=dict(size=10, color="#666"))
+    figure.add_annotation(y=37, yanchor="bottom", **layers, **text)
     return left + max(width, 1.1) + 1.2
 
-
+# %% ../../nbs/model/01_networks.ipynb #42501aea
 def network_figure(
     *models: keras.Model,  # encoder, decoder
-) -> go.Figure:
+) -> go.Figure:  # a diagram
     "Draw networks as blocks, from left to right."
     figure, left = go.Figure(), 0.0
+    title = {"showarrow": False, "xanchor": "left", "yanchor": "bottom", "font_size": 14}
     for model in models:
-        figure.add_annotation(
-            x=left,
-            y=-58,
-            text=model.name,
-            showarrow=False,
-            xanchor="left",
-            yanchor="bottom",
-            font_size=14,
-        )
+        figure.add_annotation(x=left, y=-58, text=model.name, **title)
         for shape, names in stages(model):
             left = _block(figure, left, shape, names)
         left += 1.0
     figure.update_xaxes(visible=False).update_yaxes(visible=False, range=[-58, 62])
-    return figure.update_layout(
-        template="msvae", width=1150, height=430, margin=dict(l=10, r=10, t=10, b=10)
-    )
+    margin = dict(l=10, r=10, t=10, b=10)
+    return figure.update_layout(template="msvae", width=1150, height=430, margin=margin)

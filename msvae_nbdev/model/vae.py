@@ -21,8 +21,8 @@ def squared_error(
 
 # %% ../../nbs/model/03_vae.ipynb #606bea8a
 def kl_divergence(
-    mean,  # (n, k), latent mean
-    log_variance,  # (n, k), logarithm of the latent variance
+    mean,  # (n, latent_dim), latent mean
+    log_variance,  # (n, latent_dim), logarithm of the latent variance
 ):  # (n,), summed over latent dimensions, nats
     "How far each scan's latent distribution lies from the standard normal."
     return 0.5 * tf.reduce_sum(tf.square(mean) + tf.exp(log_variance) - 1.0 - log_variance, axis=-1)
@@ -30,12 +30,12 @@ def kl_divergence(
 # %% ../../nbs/model/03_vae.ipynb #d8c2a52d
 def step_noise(
     shape,  # of the noise
-    seed: int,
+    seed: int,  # of the training
     step,  # scalar integer tensor, the number of the training step
-    stream: int = 0,  # sets apart several draws in one step
+    draw: int = 0,  # number of the draw within the step
 ):  # standard normal
-    "Noise that is the same for the same seed, step and stream."
-    key = tf.stack([tf.cast(seed, tf.int64) + 1_000_003 * stream, tf.cast(step, tf.int64)])
+    "Noise that is the same for the same seed, step and draw."
+    key = tf.stack([tf.cast(seed, tf.int64) + 1_000_003 * draw, tf.cast(step, tf.int64)])
     return tf.random.stateless_normal(shape, key)
 
 # %% ../../nbs/model/03_vae.ipynb #46ceb292
@@ -73,22 +73,30 @@ class Autoencoder(keras.Model):
         mean, _ = self.encode(volumes, training=training)
         return self.decode(mean, training=training)
 
-    def track(self, **values):
+    def track(
+        self,
+        **values,  # scalars, or one number per scan, by the name of a metric
+    ):  # dict of running means
         "Add the values of one step to the running means and return those."
         for name, value in values.items():
             self.trackers[name].update_state(value)
-        several = isinstance(
-            tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
-        )
+        strategy = tf.distribute.get_strategy()
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         shape = (1,) if several else ()  # Keras averages over workers along an axis
         return {name: tf.reshape(self.trackers[name].result(), shape) for name in values}
 
-    def noise(self, like, stream=0, step=None):
-        "Standard normal noise for this device's share of the batch: the same numbers however many devices share it."
+    def noise(
+        self,
+        like,  # (n, latent_dim), this device's part of the batch
+        draw=0,  # number of the draw within the step
+        step=None,  # None: the current one
+    ):  # of the shape of `like`
+        "Standard normal noise: the same numbers however many devices share the batch."
         context = tf.distribute.get_replica_context()
-        count, devices = tf.shape(like)[0], context.num_replicas_in_sync
+        count = tf.shape(like)[0]
+        devices = context.num_replicas_in_sync
         step = self.step if step is None else step
-        noise = step_noise((count * devices, like.shape[-1]), self.seed, step, stream)
+        noise = step_noise((count * devices, like.shape[-1]), self.seed, step, draw)
         return noise if devices == 1 else noise[context.replica_id_in_sync_group * count :][:count]
 
 # %% ../../nbs/model/03_vae.ipynb #acf637d4

@@ -16,7 +16,7 @@ from surrogates import audit_row
 from msvae_nbdev.cohort import split_patients
 from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
 from msvae_nbdev.confound.audit import audit
-from msvae_nbdev.latent.classify import LatentLDA
+from msvae_nbdev.latent.discriminant import LatentLDA
 from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
 from msvae_nbdev.model.training import use_cores
 from msvae_nbdev.model.vae import VAE

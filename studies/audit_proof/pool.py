@@ -11,13 +11,9 @@ from surrogates import audit_row
 from msvae_nbdev.cohort import ACQUISITION
 from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.core import atomic_path, track
-from msvae_nbdev.phantom.simulate import (
-    PROTOCOL_ODDS,
-    PROTOCOLS,
-    make_acquisition,
-    simulate_prepared,
-    stream,
-)
+from msvae_nbdev.phantom.anatomy import rng_for
+from msvae_nbdev.phantom.scan import simulate_prepared
+from msvae_nbdev.phantom.scanner import PROTOCOL_PROBABILITIES, PROTOCOLS, make_acquisition
 
 POOL = {"healthy": 2600, "ms": 1100}  # participants
 POOL_SEED = 20  # of everybody in the pool; the encoder's training cohort has another
@@ -60,7 +56,7 @@ def plan_pool(
 
 def _planned(diagnosis: str, number: int, seed: int, scans: int) -> tuple:
     "One participant and the acquisitions."
-    rng = stream(seed, diagnosis, number, "pool")
+    rng = rng_for(seed, diagnosis, number, "pool")
     row = {
         "participant_id": f"sub-{diagnosis}{number:04d}",
         "diagnosis": diagnosis,
@@ -129,8 +125,8 @@ def class_odds(
     "The odds of the protocols by class."
     if bias <= 1:
         return {
-            name: (1 - bias) * PROTOCOL_ODDS["any"]
-            + bias * PROTOCOL_ODDS["ms" if name == "ms" else "rest"]
+            name: (1 - bias) * PROTOCOL_PROBABILITIES["any"]
+            + bias * PROTOCOL_PROBABILITIES["ms" if name == "ms" else "rest"]
             for name in ("healthy", "ms")
         }
     apart = np.array([0.33, 0.33, 0.33, 0.003, 0.003, 0.004])

@@ -2,7 +2,7 @@
 
 from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.confound.conclusion import ISOLATING
-from msvae_nbdev.latent.classify import surrogate_latents
+from msvae_nbdev.latent.latents import surrogate_latents
 
 SCENARIOS = {  # arguments of `surrogate_latents`, and the answer that data enough would allow
     "disease, same protocols": (dict(disease=1, acquisition=1, bias=0), "disease"),

@@ -13,7 +13,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import msvae_nbdev  # before TensorFlow: switches oneDNN on
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
@@ -21,13 +20,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
-from msvae_nbdev.model import config, training
 from msvae_nbdev.core import MsvaeError, merge_leuko, read_tsv, write_json
+from msvae_nbdev.evaluation.evaluate import evaluate_run
+from msvae_nbdev.model import config, training
 from msvae_nbdev.model.introvae import Introspective
 from msvae_nbdev.model.networks import build_decoder, build_encoder, layers
-from msvae_nbdev.phantom.simulate import simulate
-from msvae_nbdev.evaluation.evaluate import evaluate_run
 from msvae_nbdev.model.volumes import open_prepared
+from msvae_nbdev.phantom.simulate import simulate
 
 KEPT = Path(__file__).parents[2] / "data" / "objectives"
 COHORTS = {

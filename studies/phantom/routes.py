@@ -16,16 +16,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from msvae_nbdev.core import MsvaeError, atomic_path
-from msvae_nbdev.phantom.simulate import (
-    make_anatomy,
-    make_pose,
-    plan_cohort,
-    registered_affine,
-    simulate_prepared,
-    stream,
-    write_raw,
-)
-from msvae_nbdev.preparation.prepare import SUFFIX, prepare_scan
+from msvae_nbdev.phantom.anatomy import make_anatomy, rng_for
+from msvae_nbdev.phantom.pose import make_pose, registered_affine
+from msvae_nbdev.phantom.scan import plan_cohort, simulate_prepared
+from msvae_nbdev.phantom.simulate import write_raw
+from msvae_nbdev.preparation.prepare_scan import SUFFIX, prepare_scan
 from msvae_nbdev.space import TRIM_AFFINE, TRIM_SHAPE, block_mean, load_template, resample
 
 KEPT = Path(__file__).parents[2] / "data" / "phantom" / "routes.csv"
@@ -63,7 +58,7 @@ def expected_affine(row: dict, seed: int) -> np.ndarray:
     "The affine from the scan to MNI that the prepared route assumes a registration to find."
     who = seed, row["diagnosis"], row["number"]
     anatomy = make_anatomy(*who, row["sex"], row["age"] + row["years"])
-    pose = make_pose(stream(*who, row["session"], "pose"), anatomy.size)
+    pose = make_pose(rng_for(*who, row["session"], "pose"), anatomy.size)
     return registered_affine(pose, anatomy.displacement)
 
 

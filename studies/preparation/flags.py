@@ -15,7 +15,8 @@ import pandas as pd
 import spoil
 from joblib import Parallel, delayed
 
-from msvae_nbdev.phantom.simulate import PROTOCOLS, plan_cohort, simulate_scan
+from msvae_nbdev.phantom.scan import plan_cohort, simulate_scan
+from msvae_nbdev.phantom.scanner import PROTOCOLS
 from msvae_nbdev.preparation.prepare import MEASURES, prepare
 
 DATA = Path(__file__).parents[2] / "data" / "preparation"
@@ -42,7 +43,7 @@ def draw_plan(seed: int, each: int) -> pd.DataFrame:
 def write(scan, path: Path) -> None:
     "A scan as scanners store it, 16 bit."
     path.parent.mkdir(parents=True, exist_ok=True)
-    volume = scan.picture * (2000 / np.percentile(scan.picture, 99.9))
+    volume = scan.image * (2000 / np.percentile(scan.image, 99.9))
     image = nib.Nifti1Image(np.round(volume).astype(np.int16), scan.affine)
     nib.save(image, path.with_name(f"part-{path.name}"))
     path.with_name(f"part-{path.name}").rename(path)
@@ -68,7 +69,7 @@ def make(row: dict, position: int, seed: int, work: Path) -> list:
         write(spoiled, bad)
         if position % 5 == 0:
             write(
-                scan._replace(picture=np.where(scan.brain, np.maximum(scan.picture, 1e-3), 0)),
+                scan._replace(image=np.where(scan.brain, np.maximum(scan.image, 1e-3), 0)),
                 work / "scans" / f"stripped-{position:03d}.nii",
             )
         note.write_text(detail)

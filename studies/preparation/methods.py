@@ -13,15 +13,9 @@ import SimpleITK as sitk
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from msvae_nbdev.preparation.prepare import (
-    _largest,
-    along_axes,
-    brain_level,
-    carry_depth,
-    refine_mask,
-    register_head,
-    to_grid,
-)
+from msvae_nbdev.preparation.registration import brain_level, register_head
+from msvae_nbdev.preparation.scan import along_axes, to_grid
+from msvae_nbdev.preparation.skull_strip import _largest, propagate_signed_distance, refine_mask
 from msvae_nbdev.space import resample
 
 
@@ -29,7 +23,7 @@ def placed(head: np.ndarray, affine: np.ndarray) -> tuple:
     "(scan at 1.5 mm over the brightness of brain; its grid; depth below the template's surface)."
     mni_to_scan = register_head(*to_grid(head, affine, 3, thick=True))
     fine, grid = to_grid(head, affine, 1.5, thick=True)
-    depth = carry_depth(fine.shape, grid, mni_to_scan)
+    depth = propagate_signed_distance(fine.shape, grid, mni_to_scan)
     return fine / brain_level(fine, depth > 6, voxel_sizes(grid)), grid, depth
 
 
@@ -131,7 +125,7 @@ def network_refined(head: np.ndarray, affine: np.ndarray) -> np.ndarray:
     "The refinement of the template method, with the network's surface in place of the template's."
     fine, grid = to_grid(head, affine, 1.5, thick=True)
     depth, mni_to_scan = network_depth(head, affine, fine.shape, grid)
-    carried = carry_depth(
+    carried = propagate_signed_distance(
         fine.shape, grid, mni_to_scan
     )  # tells how deep, where the network says no more than deep
     deeper = (
@@ -150,7 +144,7 @@ def network_depth(head: np.ndarray, affine: np.ndarray, shape: tuple, target: np
     laid = resample(coarse, grid, SHAPE, AFFINE, np.linalg.inv(mni_to_scan))
     inside = (
         resample(
-            carry_depth(coarse.shape, grid, mni_to_scan),
+            propagate_signed_distance(coarse.shape, grid, mni_to_scan),
             grid,
             SHAPE,
             AFFINE,

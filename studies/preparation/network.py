@@ -21,18 +21,18 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from msvae_nbdev.interpolation import interpolate_field, sample, smooth, upsample
-from msvae_nbdev.phantom.simulate import (
-    HEAD_CENTRE,
+from msvae_nbdev.phantom.anatomy import (
     LATTICE_AFFINE,
     Anatomy,
-    Changes,
     integrate,
-    load_head,
     move,
-    paint_signal,
     random_velocity,
     ventricle_velocity,
 )
+from msvae_nbdev.phantom.head import load_head
+from msvae_nbdev.phantom.lesions import LesionMaps
+from msvae_nbdev.phantom.pose import HEAD_CENTRE
+from msvae_nbdev.phantom.scanner import signal_map
 
 SHAPE = (64, 72, 64)
 SPACING = 3.0
@@ -107,10 +107,10 @@ def brightness(rng) -> np.ndarray:
         {"grey": 1.0, "white": draw(0.75, 1.1), "csf": draw(0.02, 0.45), "lesion": draw(1.2, 2.0)}
     )
     nothing = np.zeros_like(head.grey)
-    brain = paint_signal(
+    brain = signal_map(
         head,
         Anatomy(np.eye(3), None, rng.uniform(-1.0, 2.5), 0.0),
-        Changes(nothing, nothing),
+        LesionMaps(nothing, nothing),
         signal,
         whole=False,
     )

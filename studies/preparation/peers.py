@@ -42,18 +42,16 @@ ONE_THREAD = {
 
 def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
     "A phantom and its truth, once."
-    from msvae_nbdev.phantom.simulate import simulate_scan
+    from msvae_nbdev.phantom.scan import simulate_scan
 
     if not path.exists():
         scan = simulate_scan(row, seed, variation=variation)
-        np.savez(
-            path, picture=scan.picture, brain=scan.brain, affine=scan.affine, truth=scan.to_mni
-        )
+        np.savez(path, picture=scan.image, brain=scan.brain, affine=scan.affine, truth=scan.to_mni)
 
 
 def thick_slices(seed: int) -> list:
     "Two rows of a plan with slices of 8 mm, thicker than any protocol of the simulator has."
-    from msvae_nbdev.phantom.simulate import plan_cohort
+    from msvae_nbdev.phantom.scan import plan_cohort
 
     rows = (
         plan_cohort(0.05, seed=seed)
@@ -108,7 +106,7 @@ def error_mm(scan_to_mni: np.ndarray, truth: np.ndarray) -> float:
 
 
 def msvae(brain, affine, mask):
-    from msvae_nbdev.preparation.prepare import _brain_template, register
+    from msvae_nbdev.preparation.registration import _brain_template, register
 
     _brain_template()
     start = used()
@@ -190,13 +188,10 @@ def _ants_image(package, volume, affine):
 
 
 def template(head, affine):
-    from msvae_nbdev.preparation.prepare import (
-        _brain_template,
-        _prepared_template,
-        _template_depth,
-        load_head_template,
-        skull_strip,
-    )
+    from msvae_nbdev.preparation.initial_alignment import load_head_template
+    from msvae_nbdev.preparation.quality_control import _prepared_template
+    from msvae_nbdev.preparation.registration import _brain_template
+    from msvae_nbdev.preparation.skull_strip import _template_depth, skull_strip
 
     load_head_template(4), _brain_template(), _prepared_template(), _template_depth()
     start = used()
@@ -204,7 +199,7 @@ def template(head, affine):
 
 
 def deepbet(head, affine):
-    from msvae_nbdev.preparation.prepare import skull_strip
+    from msvae_nbdev.preparation.skull_strip import skull_strip
 
     start = used()
     return skull_strip(head, affine, "deepbet").mask, start
@@ -215,7 +210,7 @@ def threshold(head, affine):
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    from msvae_nbdev.preparation.prepare import _distance, _largest
+    from msvae_nbdev.preparation.skull_strip import _distance, _largest
 
     start = used()
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
@@ -232,7 +227,8 @@ def other(method: str):
     def strip(head, affine):
         import methods
 
-        from msvae_nbdev.preparation.prepare import _template_depth, load_head_template
+        from msvae_nbdev.preparation.initial_alignment import load_head_template
+        from msvae_nbdev.preparation.skull_strip import _template_depth
 
         load_head_template(4), _template_depth()
         if method == "network":
@@ -310,13 +306,11 @@ def ask_all(cases: list, methods: list, seed: int, table: Path) -> None:
 
 def whole(path: str) -> dict:
     "The whole chain on a head scan, as a file: error, Dice, processor seconds and memory."
-    from msvae_nbdev.preparation.prepare import (
-        _brain_template,
-        _prepared_template,
-        _template_depth,
-        load_head_template,
-        prepare_scan,
-    )
+    from msvae_nbdev.preparation.initial_alignment import load_head_template
+    from msvae_nbdev.preparation.prepare_scan import prepare_scan
+    from msvae_nbdev.preparation.quality_control import _prepared_template
+    from msvae_nbdev.preparation.registration import _brain_template
+    from msvae_nbdev.preparation.skull_strip import _template_depth
 
     held = np.load(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -400,7 +394,7 @@ if __name__ == "__main__":
         raise SystemExit
     from flags import draw_plan
 
-    from msvae_nbdev.phantom.simulate import PROTOCOLS
+    from msvae_nbdev.phantom.scanner import PROTOCOLS
 
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from msvae_nbdev.phantom.simulate import add_noise
+from msvae_nbdev.phantom.scanner import add_noise
 
 T1_SIGNAL = pd.Series(
     {
@@ -29,7 +29,7 @@ T1_SIGNAL = pd.Series(
 
 def orientation(scan, rng):
     "A header that names the wrong axes: two exchanged, upside down, or back to front."
-    middle = scan.affine[:3, :3] @ ((np.array(scan.picture.shape) - 1) / 2) + scan.affine[:3, 3]
+    middle = scan.affine[:3, :3] @ ((np.array(scan.image.shape) - 1) / 2) + scan.affine[:3, 3]
     turns = {
         "upside down": np.diag([1, 1, -1]),
         "back to front": np.diag([1, -1, 1]),
@@ -55,13 +55,13 @@ def half(scan, rng):
     where = tuple(keep if each == axis else slice(None) for each in range(3))
     side = "RAS"[np.abs(scan.affine[:3, axis]).argmax()]
     if rng.integers(2):
-        blank = np.zeros_like(scan.picture)
-        blank[where] = scan.picture[where]
-        return scan._replace(picture=blank), f"blank along {side}"
+        blank = np.zeros_like(scan.image)
+        blank[where] = scan.image[where]
+        return scan._replace(image=blank), f"blank along {side}"
     shift = np.eye(4)
     shift[:3, 3] = [(each.start or 0) for each in where]
     return scan._replace(
-        picture=scan.picture[where], brain=scan.brain[where], affine=scan.affine @ shift
+        image=scan.image[where], brain=scan.brain[where], affine=scan.affine @ shift
     ), f"cut along {side}"
 
 
@@ -69,7 +69,7 @@ def other_body(scan, rng):
     "A knee, an abdomen or a neck on the lattice of a head scan."
     index = np.stack(
         np.meshgrid(
-            *(np.arange(side, dtype=np.float32) for side in scan.picture.shape), indexing="ij"
+            *(np.arange(side, dtype=np.float32) for side in scan.image.shape), indexing="ij"
         ),
         -1,
     )
@@ -129,7 +129,7 @@ def other_body(scan, rng):
         4 / np.linalg.norm(scan.affine[:3, :3], axis=0),
     )
     image *= 1 + 0.08 * texture / texture.std()
-    return scan._replace(picture=add_noise(image, 0.03, rng)), name
+    return scan._replace(image=add_noise(image, 0.03, rng)), name
 
 
 def strip(scan, rng):
@@ -168,7 +168,7 @@ def strip(scan, rng):
         mask = scan.brain & (
             head @ direction < np.percentile(places @ direction, rng.uniform(70, 85))
         )
-    return scan._replace(picture=np.where(mask, np.maximum(scan.picture, 1e-3), 0)), name
+    return scan._replace(image=np.where(mask, np.maximum(scan.image, 1e-3), 0)), name
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def t1_contrast():
 
 def motion(scan, rng):
     "Heavy motion between the interleaved shots in which turbo sequences read k-space."
-    image, zooms = scan.picture, np.linalg.norm(scan.affine[:3, :3], axis=0)
+    image, zooms = scan.image, np.linalg.norm(scan.affine[:3, :3], axis=0)
     shots, poses = int(rng.integers(8, 17)), int(rng.integers(3, 6))
     shot = np.arange(image.shape[1]) % shots
     middle = (np.array(image.shape) - 1) / 2
@@ -212,16 +212,16 @@ def motion(scan, rng):
         lines = shot * poses // shots == pose
         spectrum[:, lines] = np.fft.fft(moved, axis=1)[:, lines]
     return scan._replace(
-        picture=np.abs(np.fft.ifft(spectrum, axis=1)).astype(np.float32)
+        image=np.abs(np.fft.ifft(spectrum, axis=1)).astype(np.float32)
     ), f"{poses} poses in {shots} shots"
 
 
 def noise(scan, rng):
     "Noise of a third to two thirds of the brain's brightness."
     share = rng.uniform(0.33, 0.66)
-    level = share * float(np.median(scan.picture[scan.brain]))
+    level = share * float(np.median(scan.image[scan.brain]))
     return scan._replace(
-        picture=add_noise(scan.picture.copy(), level, rng)
+        image=add_noise(scan.image.copy(), level, rng)
     ), f"{share:.0%} of the signal"
 
 
