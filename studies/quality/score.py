@@ -43,7 +43,7 @@ def keep(path: str) -> Path:
         classify_run(run.path)
     target = KEPT / f"{run.config['objective']}-{run.latent_dim}"
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("quality.json", "quality_scans.tsv", "history.csv"):
+    for name in ("quality.json", "quality_scans.tsv", "history.csv", "lda_scans.tsv"):
         shutil.copy(run.path / name, target / name)
     for name in FIGURES:
         shutil.copy(run.path / "figures" / f"{name}.json", target / f"{name}.json")
