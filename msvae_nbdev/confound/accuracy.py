@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
+from .. import figures  # noqa: F401 (registers the template)
 from .adjustment import LEAST_OVERLAP, class_overlap, matching_weights
 from .cross_fit import AuditedScans, Predictions
 

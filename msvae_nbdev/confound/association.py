@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
+from .. import figures  # noqa: F401 (registers the template)
 from ..cohort import ACQUISITION
 from .acquisition import grouped_values, usable_columns
 from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from scipy.linalg import orthogonal_procrustes
 from sklearn.linear_model import Ridge
 
+from .. import figures  # noqa: F401 (registers the template)
 from .acquisition import AcquisitionDesign
 from .cross_fit import AuditedScans
 from ..latent.discriminant import LatentLDA

@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy import fft, ndimage
 
+from .. import figures  # noqa: F401 (registers the template)
 from .similarity import check_pair, check_volumes, each_scan
 from ..space import FACTOR
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from .. import figures  # noqa: F401 (registers the template)
 from ..evaluation.baselines import fit_pca
 from ..evaluation.lesions import ventricle_ml
 from .discriminant import LatentLDA

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
+from .. import figures  # noqa: F401 (registers the template)
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 

@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy import stats
 
+from .. import figures  # noqa: F401 (registers the template)
 from ..cohort import ACQUISITION
 from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
 from .latents import latent_matrix
