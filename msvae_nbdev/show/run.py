@@ -7,7 +7,7 @@ __all__ = ['QUALITY', 'PREDICTED_FROM', 'Finding', 'quality_table', 'classes_tab
 
 # %% ../../nbs/show/09_run.ipynb #73266d97
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
 from shutil import copy2
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from fastcore.basics import patch
+from fastcore.meta import delegates
 
 from ..confound.audit import audit_run
 from ..core import MsvaeError, read_json
@@ -212,10 +213,14 @@ def report(
     return write_report([self.path], output)
 
 # %% ../../nbs/show/09_run.ipynb #fc6b7c1b
-@wraps(training.train)
-def train(*args, **options) -> Run:
-    "Train a model, or finish a run that was stopped; see `training.train` for the parameters."
-    return Run(training.train(*args, **options).path)
+@delegates(training.train, keep=True)
+def train(
+    prepared,  # prepared folder
+    run,  # run folder, new or to be continued
+    **options,  # as in the chapter `training`
+) -> Run:
+    "Train a model, or finish a run that was stopped."
+    return Run(training.train(prepared, run, **options).path)
 
 # %% ../../nbs/show/09_run.ipynb #2d80f16c
 def load_run(
