@@ -176,7 +176,7 @@ class Run(trained.Run):
         "Ask whether the separation is disease, age or scanner: bias.json."
         self._encoded()
         bias = audit_run(self.path, permutations=permutations, seed=seed)
-        sentence = f"Verdict: {bias['confound']['verdict']}. {bias['confound']['reason']}."
+        sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
         return Finding(self.path, "bias.json", "bias-", sentence, audit_table(bias))
 
     def _encoded(self) -> None:
