@@ -37,4 +37,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *_CHAPTERS])
+    return [*__all__, "__version__"]

@@ -233,7 +233,7 @@ def _save_reliability(run: Path, calibration: dict) -> None:
         "lda-3-reliability",
         "Reliability diagram",
         "On the diagonal the probabilities are calibrated. Test patients, each counted once; the "
-        f"larger a point, the more patients. {calibration['reason'].capitalize()}. "
+        f"larger a point, the more patients. {calibration['reason'][0].upper()}{calibration['reason'][1:]}. "
         f"A calibrated model would show an ECE of {ideal:.3f} with so few patients.",
     )
 

@@ -138,9 +138,7 @@ def run_cluster(
     try:
         from dask.distributed import Client, as_completed
     except ImportError as error:
-        raise MsvaeError(
-            "--scheduler needs dask.distributed: pip install 'msvae_nbdev[cluster]'"
-        ) from error
+        raise MsvaeError("--scheduler needs dask.distributed: pip install '.[cluster]'") from error
     try:
         client = Client(scheduler, timeout=patience)
     except (OSError, ValueError) as error:

@@ -135,7 +135,7 @@ Intensity = Annotated[
     float,
     typer.Option(
         min=0,
-        help="Augmentation: standard deviation of a random factor on the intensities, such as "
+        help="Augmentation: standard deviation of the logarithm of a factor on the intensities, such as "
         "0.05; 0 is none.",
     ),
 ]

@@ -149,7 +149,7 @@ def _novelty(space: LatentSpace, code: np.ndarray, mse: float, errors: np.ndarra
         "distance": distance,
         "distance_percentile": _percentile(distance, space.held_out_distances),
         "distance_rank": rank,
-        "side": "far out" if far else "near the centre",
+        "side": "farther out than the median" if far else "near the centre",
         "mse": mse,
         "mse_percentile": None if errors is None else _percentile(mse, errors),
         "mse_rank": mse_rank,
@@ -305,7 +305,7 @@ def _reliability(calibration: dict) -> str:  # HTML
         f"Of the {calibration['n_test_patients']} test patients of the run. ECE: mean distance "
         "between probability and frequency; a calibrated model would show "
         f"{calibration['tempered']['ece_if_calibrated']:.3f} with so few patients. "
-        f"{calibration['reason'].capitalize()}."
+        f"{calibration['reason'][0].upper()}{calibration['reason'][1:]}."
     )
     return html_figure(reliability_figure(calibration), "Reliability diagram", caption)
 
@@ -340,13 +340,14 @@ def prediction_page(
 # %% ../../nbs/show/07_predict.ipynb #a5c82fed
 def predict(
     run: str | Path,  # run folder with latents
-    scans: list,  # paths of FLAIR scans, raw or prepared
+    scans: list | str | Path,  # paths of FLAIR scans, raw or prepared; or one path
     output: str | Path = "prediction.html",  # the page; .json and .tsv stand beside it
     keep: str | Path | None = None,  # folder for the derivatives of raw scans; None: not kept
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
 ) -> pd.DataFrame:  # one row per scan
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
-    if not len(scans):
+    scans = [scans] if isinstance(scans, str | Path) else list(scans)
+    if not scans:
         raise MsvaeError("no scan to predict: name at least one file")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
     space = open_space(run)

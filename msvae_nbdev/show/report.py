@@ -103,11 +103,12 @@ def _flatten(facts: dict, prefix: str = "") -> dict:
 
 # %% ../../nbs/show/06_report.ipynb #9a643e3d
 def report(
-    runs: list,  # run folders, shown side by side
+    runs: list | str | Path,  # run folders, shown side by side; or one folder
     output: str | Path = "report.html",  # the page
 ) -> Path:  # of the page
     "One self-contained HTML page of one or several runs. `MsvaeError` where a folder is no run."
-    if not len(runs):
+    runs = [runs] if isinstance(runs, str | Path) else list(runs)
+    if not runs:
         raise MsvaeError("no run to report on: name at least one run folder")
     runs = [RunFolder(run) for run in runs]
     title = "Latent space of FLAIR brain scans: " + ", ".join(run.name for run in runs)

@@ -141,7 +141,7 @@ def measure_epochs(objective: str, prepared: Path) -> list:
 
 
 def torch_networks():
-    "The encoder and the decoder of `msvae_nbdev.networks`, layer by layer."
+    "The encoder and the decoder of `msvae_nbdev.model.networks`, layer by layer."
     from torch import nn
 
     def normalise(kind, count):
