@@ -839,6 +839,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'msvae_nbdev/latent/latents.py'),
                                             'msvae_nbdev.latent.latents._surrogate_scans': ( 'latent/latents.html#_surrogate_scans',
                                                                                              'msvae_nbdev/latent/latents.py'),
+                                            'msvae_nbdev.latent.latents.check_columns': ( 'latent/latents.html#check_columns',
+                                                                                          'msvae_nbdev/latent/latents.py'),
                                             'msvae_nbdev.latent.latents.labelled_scans': ( 'latent/latents.html#labelled_scans',
                                                                                            'msvae_nbdev/latent/latents.py'),
                                             'msvae_nbdev.latent.latents.latent_matrix': ( 'latent/latents.html#latent_matrix',

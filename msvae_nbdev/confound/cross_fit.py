@@ -23,7 +23,7 @@ from msvae_nbdev.confound.adjustment import (
 )
 from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
 from ..latent.discriminant import LatentLDA
-from ..latent.latents import latent_matrix
+from ..latent.latents import check_columns, latent_matrix
 
 # %% ../../nbs/confound/03_cross_fit.ipynb #0acc4008
 @dataclass
@@ -59,12 +59,7 @@ def audited_scans(
     merge: bool = True,  # the three leukoencephalopathies as one class
 ) -> AuditedScans:  # raises MsvaeError where a column is missing or a single class is left
     "The scans with a diagnosis, of classes with at least five patients."
-    missing = [name for name in ("participant_id", "diagnosis", "split") if name not in table]
-    if missing:
-        raise MsvaeError(
-            f"the latents have no column {missing[0]}: "
-            "run msvae encode on a prepared cohort that has one"
-        )
+    check_columns(table)
     kept, diagnosis, notes = _classes_kept(table, merge)
     labels = [name for name in ("healthy", "ms", "leuko", *DIAGNOSES[2:]) if name in set(diagnosis)]
     if len(labels) < 2:

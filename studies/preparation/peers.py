@@ -411,20 +411,20 @@ if __name__ == "__main__":
     for number, row in enumerate(thick_slices(options.seed)):
         files.append(work / f"{row['protocol']}_{number}_{len(plan) + number}.npz")
         simulate(row, options.seed, float(number), files[-1])
+    varied_cases = [
+        (
+            str(path),
+            {
+                "scan": path.stem,
+                "protocol": path.stem.split("_")[0],
+                "variation": int(path.stem.split("_")[1]),
+            },
+        )
+        for path in files
+    ]
     if "registration" in options.only:
-        cases = [
-            (
-                str(path),
-                {
-                    "scan": path.stem,
-                    "protocol": path.stem.split("_")[0],
-                    "variation": int(path.stem.split("_")[1]),
-                },
-            )
-            for path in files
-        ]
         ask_all(
-            cases,
+            varied_cases,
             [each for each in REGISTRATION if each in options.methods.split(",")],
             options.seed,
             DATA / "registration.csv",
@@ -451,18 +451,7 @@ if __name__ == "__main__":
             DATA / "stripping.csv",
         )
     if "chain" in options.only:
-        cases = [
-            (
-                str(path),
-                {
-                    "scan": path.stem,
-                    "protocol": path.stem.split("_")[0],
-                    "variation": int(path.stem.split("_")[1]),
-                },
-            )
-            for path in files
-        ]
-        ask_all(cases, ["whole"], options.seed, DATA / "chain.csv")
+        ask_all(varied_cases, ["whole"], options.seed, DATA / "chain.csv")
     if "throughput" in options.only:
         (DATA / "throughput.json").write_text(
             json.dumps(throughput(files[: len(plan)], work, options.seed), indent=2) + "\n"
