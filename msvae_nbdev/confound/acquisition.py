@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics import pairwise_distances_argmin
 
-from ..cohort import ACQUISITION
+from ..cohort.columns import ACQUISITION
 
 # %% ../../nbs/confound/00_acquisition.ipynb #344db9d2
 def usable_columns(

@@ -13,9 +13,10 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from .. import figures  # noqa: F401 (registers the template)
-from ..cohort import ACQUISITION
+from ..cohort.columns import ACQUISITION
 from .acquisition import grouped_values, usable_columns
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
+from ..core import MsvaeError
+from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_groups
 
 # %% ../../nbs/confound/01_association.ipynb #b32931ff
 def one_scan(
@@ -183,7 +184,7 @@ def _panel_title(name: str, effect: dict | None) -> str:
 def _class_bars(table: pd.DataFrame, name: str, showlegend: bool) -> list:
     "The bars of one panel: share of each class's scans that have each value."
     bars, order = _bars(table[name])
-    classes, traces = merge_leuko(table.diagnosis), []
+    classes, traces = merge_groups(table.diagnosis), []
     for label in ("healthy", "ms", "leuko"):
         own = bars[classes == label].dropna()
         share = own.value_counts().reindex(order, fill_value=0) / max(len(own), 1)

@@ -36,8 +36,9 @@ from msvae_nbdev.confound.cross_fit import (
     patient_folds,
 )
 from .verdict import what_would_decide
-from ..core import DIAGNOSIS_LABELS, MsvaeError, write_json
+from ..core import MsvaeError, write_json
 from ..figures import save_figure
+from ..groups import DIAGNOSIS_LABELS
 from ..latent.discriminant import LatentLDA
 
 # %% ../../nbs/confound/10_audit.ipynb #ea3f5637

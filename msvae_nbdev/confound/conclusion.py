@@ -30,7 +30,7 @@ from msvae_nbdev.confound.tests import (
     true_class_probability,
 )
 from .verdict import ALPHA, Evidence, decide
-from ..core import DIAGNOSIS_LABELS
+from ..groups import DIAGNOSIS_LABELS
 
 # %% ../../nbs/confound/08_conclusion.ipynb #0acc8015
 @dataclass

@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 from .acquisition import AcquisitionDesign
 from .adjustment import RegressOut
 from .cross_fit import AuditedScans, audited_scans
-from ..core import DIAGNOSIS_LABELS, MsvaeError
+from ..core import MsvaeError
 from ..figures import brain_figure
+from ..groups import DIAGNOSIS_LABELS
 from ..latent.discriminant import LatentLDA
 
 # %% ../../nbs/confound/09_counterfactual.ipynb #0acc9007

@@ -21,7 +21,8 @@ from msvae_nbdev.confound.adjustment import (
     class_given_acquisition,
     overlap_weights,
 )
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
+from ..core import MsvaeError
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS, merge_groups
 from ..latent.discriminant import LatentLDA
 from ..latent.latents import check_columns, latent_matrix
 
@@ -91,7 +92,7 @@ def _classes_kept(table: pd.DataFrame, merge: bool) -> tuple:
     notes, kept = [], table[table.diagnosis.isin(DIAGNOSES)].reset_index(drop=True)
     if len(kept) < len(table):
         notes.append(f"{len(table) - len(kept)} scans without a diagnosis were left out")
-    diagnosis = merge_leuko(kept.diagnosis) if merge else kept.diagnosis
+    diagnosis = merge_groups(kept.diagnosis) if merge else kept.diagnosis
     patients = kept.groupby(diagnosis.to_numpy()).participant_id.nunique()
     rare = [name for name in patients.index if patients[name] < 5]
     notes += [

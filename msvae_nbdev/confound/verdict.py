@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from .adjustment import LEAST_OVERLAP
-from ..core import DIAGNOSIS_LABELS
+from ..groups import DIAGNOSIS_LABELS
 
 # %% ../../nbs/confound/07_verdict.ipynb #0acc8008
 ALPHA = 0.01

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core import MsvaeError, merge_leuko, read_json, read_tsv
+from ..core import MsvaeError, read_json, read_tsv
 from .intervals import bootstrap_weights, patient_interval, wilson_interval
+from ..groups import merge_groups
 
 # %% ../../nbs/evaluation/09_claims.ipynb #82ab38c9
 INTERVALS = ("paired by patient", "by patient", "independent", "by scan")  # best first
@@ -96,7 +97,7 @@ def separation(
 # %% ../../nbs/evaluation/09_claims.ipynb #e61d3c38
 def _members(scans: pd.DataFrame, first: str, second: str | None) -> tuple:  # three of (n,) bool
     "Scans of the class, scans of the others, scans taken for the class; merged classes."
-    truth = merge_leuko(scans["diagnosis"]).to_numpy()
+    truth = merge_groups(scans["diagnosis"]).to_numpy()
     named = scans["predicted_merged"].to_numpy()
     among = np.ones(len(truth), bool)
     if second:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, write_json, write_tsv
+from ..core import MsvaeError, write_json, write_tsv
 from .baselines import PCABaseline, fit_pca
 from .intervals import bootstrap_ratio, bootstrap_weights
 from .lesions import find_lesions
@@ -39,6 +39,7 @@ from msvae_nbdev.evaluation.sharpness import (
 )
 from .similarity import brain_mask, check_pair, check_volumes
 from ..figures import save_figure, slice_figure
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #0de55b0a
 def _compared_with_pca(quality: dict) -> str:

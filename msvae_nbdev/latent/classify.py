@@ -12,15 +12,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import recall_score
 
-from ..cohort import split_patients
-from msvae_nbdev.core import (
-    DIAGNOSES,
-    DIAGNOSIS_LABELS,
-    merge_leuko,
-    write_json,
-    write_tsv,
-)
+from ..cohort.split import split_patients
+from ..core import write_json, write_tsv
 from ..figures import save_figure
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS, merge_groups
 from .baselines import baselines_figure, score_baselines
 from .calibration import calibrate, reliability_figure
 from .discriminant import LatentLDA
@@ -49,7 +44,7 @@ from .traversal import axis_pattern, feature_figure, morph_figure
 # %% ../../nbs/latent/09_classify.ipynb #49d2d396
 def _merged_prediction(model: LatentLDA, X: np.ndarray) -> np.ndarray:
     "The most probable class when the probabilities of the leukoencephalopathies are added."
-    classes = merge_leuko(pd.Series(model.classes_))
+    classes = merge_groups(pd.Series(model.classes_))
     merged = pd.DataFrame(model.predict_proba(X).T).groupby(classes.to_numpy()).sum()
     return merged.index.to_numpy()[merged.to_numpy().argmax(0)]
 
@@ -160,7 +155,7 @@ def classify(
     patients = test.participant_id
     result = score(test.diagnosis, predicted.predicted, patients, seed=seed)
     three = ("healthy", "ms", "leuko")
-    truth = merge_leuko(test.diagnosis)
+    truth = merge_groups(test.diagnosis)
     volumes = _split_volumes(volumes, train, test)
     chance = {"chance": result["balanced_accuracy_chance"], "permutation": result["permutation"]}
     return model, {

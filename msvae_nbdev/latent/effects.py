@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 from scipy import stats
 
 from .. import figures  # noqa: F401 (registers the template)
-from ..cohort import ACQUISITION
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, merge_leuko
+from ..cohort.columns import ACQUISITION
+from ..core import MsvaeError
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS, merge_groups
 from .latents import latent_matrix
 
 # %% ../../nbs/latent/05_effects.ipynb #097e504a
@@ -55,7 +56,7 @@ def effect_sizes(
 ) -> pd.DataFrame:  # per dimension, largest first: eta2, p, q (false discovery rate), d_<class>
     "How much each latent dimension differs between the classes, over training patients."
     z, diagnosis = patient_means(table)
-    groups = _class_groups(z, merge_leuko(diagnosis) if merge else diagnosis)
+    groups = _class_groups(z, merge_groups(diagnosis) if merge else diagnosis)
     everyone = np.concatenate(list(groups.values()))
     within = sum(((group - group.mean(0)) ** 2).sum(0) for group in groups.values())
     total = ((everyone - everyone.mean(0)) ** 2).sum(0)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 import msvae_nbdev.figures  # noqa: F401, registers the template of the figures of this part
-from ..cohort import TABLE1, split_patients
-from ..core import DIAGNOSES, MsvaeError
+from ..cohort.split import split_patients
+from ..core import MsvaeError
+from ..groups import DIAGNOSES, TABLE1
 
 # %% ../../nbs/latent/00_latents.ipynb #f3d3847d
 def _latent_columns(table: pd.DataFrame) -> list:

@@ -14,9 +14,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..cohort import ACQUISITION
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_leuko
+from ..cohort.columns import ACQUISITION
 from ..figures import mosaic, plane_images
+from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_groups
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 from .scores import PAPER_TABLE2
@@ -78,7 +78,7 @@ def _scan_traces(
         part = part.sample(min(most, len(part)), random_state=0) if split == "train" else part
         axes = _axes(model, part)
         hover = np.array(_hover(part), object)
-        classes = merge_leuko(part.diagnosis).to_numpy()
+        classes = merge_groups(part.diagnosis).to_numpy()
         for label in ("healthy", "ms", "leuko"):
             rows = classes == label
             x, y, z = axes[rows].T

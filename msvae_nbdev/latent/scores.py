@@ -10,8 +10,8 @@ __all__ = ['PAPER_TABLE2', 'classification_table', 'patient_counts', 'bootstrap_
 import numpy as np
 import pandas as pd
 
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS
 from ..evaluation.intervals import wilson_interval
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS
 
 # %% ../../nbs/latent/02_scores.ipynb #996f9580
 def classification_table(

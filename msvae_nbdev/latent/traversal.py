@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scipy import stats
 
-from ..core import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_leuko
 from ..figures import mosaic, plane_images
+from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_groups
 from .calibration import tempered
 from .discriminant import LatentLDA
 from .effects import patient_means
@@ -73,7 +73,7 @@ def image_pairs(
 # %% ../../nbs/latent/06_traversal.ipynb #d84dcb2b
 def _add_densities(figure: go.Figure, table: pd.DataFrame, values: np.ndarray, grid) -> None:
     "One filled density curve per merged class; fewer than ten scans are drawn as points."
-    classes = merge_leuko(table.diagnosis)
+    classes = merge_groups(table.diagnosis)
     for label in ("healthy", "ms", "leuko"):
         own = values[(classes == label).to_numpy()]
         color = DIAGNOSIS_COLORS[label]
@@ -185,7 +185,7 @@ def centroids(
     "The means of the classes, each patient counted once."
     z, diagnosis = patient_means(table)
     found = {label: diagnosis == label for label in DIAGNOSES}
-    found["leuko"] = merge_leuko(diagnosis) == "leuko"
+    found["leuko"] = merge_groups(diagnosis) == "leuko"
     return {label: z[rows].mean().to_numpy() for label, rows in found.items() if rows.any()}
 
 # %% ../../nbs/latent/06_traversal.ipynb #cf3ea6dd

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..cohort import split_patients
+from ..cohort.split import split_patients
 from ..core import MsvaeError, atomic_path, provenance, write_json, write_tsv
 from .batches import ordered_batches, training_batches
 from .checkpoints import Recorder, load_state, mean_image, write_history

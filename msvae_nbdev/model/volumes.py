@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ..cohort import COHORT_COLUMNS
+from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
 from ..space import SHAPE
 

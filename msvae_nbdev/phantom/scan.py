@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from ..cohort import TABLE1
 from ..core import MsvaeError
+from ..groups import TABLE1
 from ..interpolation import smooth, upsample, warp
 from .anatomy import Anatomy, make_anatomy, move, rng_for, voxels_in_reach
 from .head import Head, load_head

@@ -16,7 +16,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
-from ..cohort import ACQUISITION
+from ..cohort.columns import ACQUISITION
 from ..core import MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
 from msvae_nbdev.interpolation import (
     compile_ahead,

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..cohort import COHORT_COLUMNS, read_cohort
+from ..cohort.columns import COHORT_COLUMNS
+from ..cohort.read import read_cohort
 from ..core import MsvaeError, read_json, read_tsv, track, write_json, write_tsv
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti

@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import DIAGNOSIS_LABELS, MsvaeError, atomic_path
+from ..core import MsvaeError, atomic_path
+from ..groups import DIAGNOSIS_LABELS
 from ..latent.latent_space import LatentSpace, open_space
 from .new_scan import planes_png
 from .walk import LatentWalk, describe_code

@@ -17,13 +17,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from msvae_nbdev.core import (
-    DIAGNOSES,
-    DIAGNOSIS_COLORS,
-    DIAGNOSIS_LABELS,
-    read_json,
-    read_tsv,
-)
+from ..core import read_json, read_tsv
+from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS
 from ..latent.plots import CLICK_SCRIPT
 
 # %% ../../nbs/show/00_page.ipynb #c5919b9c

@@ -15,16 +15,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from msvae_nbdev.core import (
-    DIAGNOSES,
-    DIAGNOSIS_LABELS,
-    MsvaeError,
-    atomic_path,
-    track,
-    write_json,
-    write_tsv,
-)
+from ..core import MsvaeError, atomic_path, track, write_json, write_tsv
 from ..figures import mosaic, plane_images
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS
 from ..latent.calibration import reliability_figure
 from msvae_nbdev.latent.latent_space import (
     LatentSpace,

@@ -11,8 +11,8 @@ __all__ = ['QUALITY_ROWS', 'SAMPLE_ROWS', 'CLAIMS_NOTE', 'CLAIMS_BY_SCAN', 'LDA_
 from html import escape
 
 from ..confound.accuracy import PREDICTOR_LABELS
-from ..core import DIAGNOSIS_LABELS
 from ..evaluation.claims import claims_table
+from ..groups import DIAGNOSIS_LABELS
 from .page import format_cell, html_figure, html_table
 from .run_folder import RunFolder
 

@@ -15,8 +15,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..core import DIAGNOSES, DIAGNOSIS_LABELS, MsvaeError, read_json, read_tsv
+from ..core import MsvaeError, read_json, read_tsv
 from ..figures import load_figures
+from ..groups import DIAGNOSES, DIAGNOSIS_LABELS
 from .page import describe_data, html_figure, html_table
 
 # %% ../../nbs/show/04_run_folder.ipynb #36fc783d

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from ..core import DIAGNOSIS_LABELS, MsvaeError
+from ..core import MsvaeError
+from ..groups import DIAGNOSIS_LABELS
 from ..latent.latent_space import LatentSpace, directions, is_out_of_distribution
 from .new_scan import NewScan
 from .new_scan import open_scan as open_new_scan

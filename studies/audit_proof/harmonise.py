@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 from surrogates import audit_row
 
-from msvae_nbdev.cohort import split_patients
+from msvae_nbdev.cohort.split import split_patients
 from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
 from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.latent.discriminant import LatentLDA

@@ -8,7 +8,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from surrogates import audit_row
 
-from msvae_nbdev.cohort import ACQUISITION
+from msvae_nbdev.cohort.columns import ACQUISITION
 from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.core import atomic_path, track
 from msvae_nbdev.phantom.anatomy import rng_for

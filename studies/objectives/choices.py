@@ -20,8 +20,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
-from msvae_nbdev.core import MsvaeError, merge_leuko, read_tsv, write_json
+from msvae_nbdev.core import MsvaeError, read_tsv, write_json
 from msvae_nbdev.evaluation.evaluate import evaluate_run
+from msvae_nbdev.groups import merge_groups
 from msvae_nbdev.model import config, training
 from msvae_nbdev.model.introvae import Introspective
 from msvae_nbdev.model.networks import build_decoder, build_encoder, layers
@@ -114,7 +115,7 @@ def knows(train, train_table, other, other_table) -> dict:
     found = {}
     for name, labels in (
         ("five", lambda table: table.diagnosis),
-        ("merged", lambda table: merge_leuko(table.diagnosis)),
+        ("merged", lambda table: merge_groups(table.diagnosis)),
     ):
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
             train, labels(train_table)
