@@ -170,7 +170,7 @@ def audit_run(
     result = audit(table, permutations=permutations, seed=seed)
     save_audit_figures(result, table, run)
     if decode is None and (Path(run) / "decoder.keras").exists():
-        from msvae_nbdev.model.run import load_run
+        from msvae_nbdev.model.trained_run import load_run
 
         decode = load_run(run).decode
     if result["metadata_only"]["balanced_accuracy"] is not None:

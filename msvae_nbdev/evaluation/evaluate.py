@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from ..core import MsvaeError, write_json, write_tsv
 from .baselines import PCABaseline, fit_pca
 from .intervals import bootstrap_ratio, bootstrap_weights
-from .lesions import find_lesions
+from .lesion_contrast import find_lesions
 from msvae_nbdev.evaluation.reconstructions import (
     ERROR_GAIN,
     error_difference,
@@ -259,7 +259,9 @@ def evaluate_run(
 ) -> dict:  # what is written to quality.json
     "Score a trained run on its held-out patients; MsvaeError where it has none."
     if isinstance(run, (str, Path)):
-        from msvae_nbdev.model.run import load_run  # TensorFlow: only where a model is needed
+        from msvae_nbdev.model.trained_run import (
+            load_run,  # TensorFlow: only where a model is needed
+        )
 
         run = load_run(run)
     (originals, table), (train, train_table) = run.scans("test"), run.scans("train")

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .intervals import patient_interval
-from .lesions import lesion_contrast, ventricle_ml
+from .lesion_contrast import lesion_contrast, ventricle_ml
 from msvae_nbdev.evaluation.sharpness import (
     SpectralScores,
     resolution_mm,

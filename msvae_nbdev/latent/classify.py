@@ -16,7 +16,6 @@ from ..cohort.split import split_patients
 from ..core import write_json, write_tsv
 from ..figures import save_figure
 from ..groups import DIAGNOSES, DIAGNOSIS_LABELS, merge_groups
-from .baselines import baselines_figure, score_baselines
 from .calibration import calibrate, reliability_figure
 from .discriminant import LatentLDA
 from msvae_nbdev.latent.effects import (
@@ -32,6 +31,7 @@ from msvae_nbdev.latent.latent_space import (
     run_volumes,
 )
 from .latents import labelled_scans, latent_matrix
+from .lda_baselines import baselines_figure, score_baselines
 from msvae_nbdev.latent.plots import (
     confusion_figure,
     discriminant_figure,

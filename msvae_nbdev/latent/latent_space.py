@@ -228,7 +228,7 @@ def open_space(
     table = read_latents(run)
     decode = encode = None
     if (Path(run) / "decoder.keras").exists():
-        from msvae_nbdev.model.run import load_run
+        from msvae_nbdev.model.trained_run import load_run
 
         trained = load_run(run)
         decode = trained.decode

@@ -36,7 +36,7 @@ from msvae_nbdev.model.config import (
 )
 from .cpu_kernels import fuse
 from .networks import build_decoder, build_encoder, keras, tf
-from .run import Run, is_finished, load_run
+from .trained_run import TrainedRun, is_finished, load_run
 from .vae import step_noise
 from .volumes import PreparedDataset, open_prepared
 
@@ -326,7 +326,7 @@ def train(
     save_every: float = 60.0,  # seconds between two checkpoints, at least
     verbose: str | int = "auto",  # 0 silent, 1 bar, 2 lines; auto: a bar on a terminal, else lines
     **options,  # of the objective, such as beta, margin, negative_weight, beta_neg
-) -> Run:  # the finished run
+) -> TrainedRun:  # the finished run
     "Train a model, or finish a run that was stopped. `MsvaeError` says what cannot be done."
     config = TrainingConfig(
         objective=objective,

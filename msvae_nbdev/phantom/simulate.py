@@ -26,8 +26,8 @@ from msvae_nbdev.interpolation import (
     upsample,
     warp,
 )
+from .imaging import Phantom, plan_cohort, simulate_prepared, simulate_scan
 from .lesions import _rasterise_one
-from .scan import Phantom, plan_cohort, simulate_prepared, simulate_scan
 from .scanner import _mix
 from ..space import AFFINE, SPACE, resample
 

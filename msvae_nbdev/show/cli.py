@@ -153,7 +153,7 @@ def encode(
     output: opt.LatentsFile = None,
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
-    from msvae_nbdev.model.run import encode as start
+    from msvae_nbdev.model.trained_run import encode as start
 
     latents = start(run, prepared, output)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))

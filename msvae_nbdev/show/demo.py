@@ -76,7 +76,7 @@ def _analyse(run: Path, prepared: Path) -> None:
     from msvae_nbdev.confound.audit import audit_run
     from msvae_nbdev.evaluation.evaluate import evaluate_run
     from msvae_nbdev.latent.classify import classify_run
-    from msvae_nbdev.model.run import encode
+    from msvae_nbdev.model.trained_run import encode
 
     encode(run, prepared)
     evaluate_run(run)

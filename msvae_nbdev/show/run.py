@@ -22,7 +22,7 @@ from ..core import MsvaeError, read_json
 from ..evaluation.evaluate import evaluate_run
 from ..figures import load_figures
 from ..latent.classify import classify_run
-from ..model import run as trained
+from ..model import trained_run as trained
 from ..model import training
 from .explorer import LatentExplorer
 from .predict import predict as predict_scans
@@ -137,7 +137,7 @@ def audit_table(
     return pd.DataFrame.from_dict(rows, orient="index", dtype=float)
 
 # %% ../../nbs/show/09_run.ipynb #ee879a00
-class Run(trained.Run):
+class Run(trained.TrainedRun):
     "A finished run and everything that can be asked of it."
 
     def encode(

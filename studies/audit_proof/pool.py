@@ -12,7 +12,7 @@ from msvae_nbdev.cohort.columns import ACQUISITION
 from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.core import atomic_path, track
 from msvae_nbdev.phantom.anatomy import rng_for
-from msvae_nbdev.phantom.scan import simulate_prepared
+from msvae_nbdev.phantom.imaging import simulate_prepared
 from msvae_nbdev.phantom.scanner import PROTOCOL_PROBABILITIES, PROTOCOLS, make_acquisition
 
 POOL = {"healthy": 2600, "ms": 1100}  # participants

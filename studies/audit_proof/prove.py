@@ -59,7 +59,7 @@ def prove_surrogates(
 
 def make_pool(run: str, folder: str) -> None:
     "Simulate, encode, and decode the counterfactuals."
-    from msvae_nbdev.model.run import load_run
+    from msvae_nbdev.model.trained_run import load_run
 
     plan, run = plan_pool(), load_run(run)
     simulate_pool(folder, plan)

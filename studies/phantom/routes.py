@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from msvae_nbdev.core import MsvaeError, atomic_path
 from msvae_nbdev.phantom.anatomy import make_anatomy, rng_for
+from msvae_nbdev.phantom.imaging import plan_cohort, simulate_prepared
 from msvae_nbdev.phantom.pose import make_pose, registered_affine
-from msvae_nbdev.phantom.scan import plan_cohort, simulate_prepared
 from msvae_nbdev.phantom.simulate import write_raw
 from msvae_nbdev.preparation.prepare_scan import SUFFIX, prepare_scan
 from msvae_nbdev.space import TRIM_AFFINE, TRIM_SHAPE, block_mean, load_template, resample

@@ -15,7 +15,7 @@ import pandas as pd
 import spoil
 from joblib import Parallel, delayed
 
-from msvae_nbdev.phantom.scan import plan_cohort, simulate_scan
+from msvae_nbdev.phantom.imaging import plan_cohort, simulate_scan
 from msvae_nbdev.phantom.scanner import PROTOCOLS
 from msvae_nbdev.preparation.prepare import MEASURES, prepare
 

@@ -42,7 +42,7 @@ ONE_THREAD = {
 
 def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
     "A phantom and its truth, once."
-    from msvae_nbdev.phantom.scan import simulate_scan
+    from msvae_nbdev.phantom.imaging import simulate_scan
 
     if not path.exists():
         scan = simulate_scan(row, seed, variation=variation)
@@ -51,7 +51,7 @@ def simulate(row: dict, seed: int, variation: float, path: Path) -> None:
 
 def thick_slices(seed: int) -> list:
     "Two rows of a plan with slices of 8 mm, thicker than any protocol of the simulator has."
-    from msvae_nbdev.phantom.scan import plan_cohort
+    from msvae_nbdev.phantom.imaging import plan_cohort
 
     rows = (
         plan_cohort(0.05, seed=seed)

@@ -11,7 +11,7 @@ from msvae_nbdev.core import read_json, write_json
 from msvae_nbdev.evaluation.evaluate import evaluate_run
 from msvae_nbdev.evaluation.similarity import check_volumes
 from msvae_nbdev.latent.classify import classify_run
-from msvae_nbdev.model.run import encode, load_run
+from msvae_nbdev.model.trained_run import encode, load_run
 
 SAMPLES = 500
 SHOWN = ("healthy", "ms", "leuko1", "leuko3")
