@@ -14,8 +14,9 @@ from sklearn.metrics import balanced_accuracy_score
 from surrogates import audit_row
 
 from msvae_nbdev.cohort.split import split_patients
-from msvae_nbdev.confound.acquisition import AcquisitionDesign, Protocols, usable_columns
+from msvae_nbdev.confound.acquisition import Protocols, usable_columns
 from msvae_nbdev.confound.audit import audit
+from msvae_nbdev.confound.design import NuisanceDesign
 from msvae_nbdev.latent.discriminant import LatentLDA
 from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
 from msvae_nbdev.model.training import use_cores
@@ -159,7 +160,7 @@ if __name__ == "__main__":
     columns = tuple(
         name for name, found in usable_columns(known).items() if found["status"] == "ok"
     )
-    features = AcquisitionDesign(columns).fit(known).transform(data.table)
+    features = NuisanceDesign(columns).fit(known).transform(data.table)
     features = (features - features[split == "train"].mean(0)) / np.maximum(
         features[split == "train"].std(0), 1e-6
     )
