@@ -22,6 +22,7 @@ _CHAPTERS = {
     "load_run": "show.run",
     "Run": "show.run",
     "report": "show.report",
+    "audit": "show.audit_table",
     "predict": "show.predict",
     "MsvaeError": "core",
 }

@@ -167,6 +167,7 @@ PREDICTOR_LABELS = {
 # %% ../../nbs/confound/06_accuracy.ipynb #0acc4024
 def accuracy_table(
     scores: dict,  # from `score_predictions`, or from `audit`
+    subject: str = "Latents",  # what was audited
 ) -> pd.DataFrame:  # per predictor: balanced accuracy, 95 % interval, effective patients
     "Balanced accuracy of each predictor, where nuisances cannot help if that is its purpose."
     rows = {}
@@ -175,7 +176,13 @@ def accuracy_table(
         one = one if name == "regressed_out" else one.get("isolated", one)
         if one.get("interval"):
             low, high = one["interval"]
-            rows[label] = (name, one["balanced_accuracy"], low, high, one["effective_patients"])
+            rows[label.replace("Latents", subject)] = (
+                name,
+                one["balanced_accuracy"],
+                low,
+                high,
+                one["effective_patients"],
+            )
     columns = ["predictor", "balanced accuracy", "low", "high", "effective patients"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -183,9 +190,10 @@ def accuracy_table(
 def accuracy_figure(
     scores: dict,  # from `score_predictions`, or from `audit`
     title: str = "Class of held-out patients, by predictor",  # of the figure
+    subject: str = "Latents",  # what was audited
 ) -> go.Figure:  # points with intervals, and chance
     "Balanced accuracy of acquisition, age and sex, latents, and adjusted latents."
-    table = accuracy_table(scores)
+    table = accuracy_table(scores, subject)
     value = table["balanced accuracy"]
     errors = dict(array=table.high - value, arrayminus=value - table.low, color="#999")
     points = go.Scatter(

@@ -6,6 +6,8 @@
 __all__ = ['one_scan', 'shuffled', 'p_value', 'share_between', 'association', 'acquisition_figure']
 
 # %% ../../nbs/confound/02_association.ipynb #0acc2003
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,10 +16,16 @@ from scipy import stats
 
 from .. import figures  # noqa: F401 (registers the template)
 from ..cohort.columns import ACQUISITION
-from .acquisition import usable_columns
+from .acquisition import SITE_COLUMNS, usable_columns
 from .design import grouped_values
 from ..core import MsvaeError
-from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_groups
+from msvae_nbdev.groups import (
+    FIGURE_10,
+    group_colors,
+    group_label,
+    group_order,
+    merge_groups,
+)
 
 # %% ../../nbs/confound/02_association.ipynb #b32931ff
 def one_scan(
@@ -143,9 +151,11 @@ def acquisition_figure(
     effects: dict | None = None,  # from `association`, for the titles
     columns: tuple | None = None,  # None: all acquisition columns that vary, age and sex
     title: str = "Acquisition by class",  # of the figure
+    merge: Mapping = FIGURE_10,  # classes to be shown as one, as for `merge_groups`
 ) -> go.Figure:  # one panel per column: share of each class's scans
     "Figure 11: the distribution of each acquisition column, by class."
-    table = table[table.diagnosis.isin(DIAGNOSES)]
+    table = table[table.diagnosis.notna()]
+    table = table.assign(diagnosis=merge_groups(table.diagnosis, merge))
     columns = _varying(table) if columns is None else columns
     if not columns:
         raise MsvaeError("no acquisition column varies in this table: there is nothing to draw")
@@ -177,7 +187,7 @@ _UNITS = {
 # %% ../../nbs/confound/02_association.ipynb #9e898021
 def _varying(table: pd.DataFrame) -> tuple:
     "Acquisition columns, age and sex, as far as they vary."
-    found = usable_columns(table, (*ACQUISITION, "age", "sex"))
+    found = usable_columns(table, (*ACQUISITION, *SITE_COLUMNS, "age", "sex"))
     return tuple(name for name, facts in found.items() if facts["status"] == "ok")
 
 # %% ../../nbs/confound/02_association.ipynb #3fdace44
@@ -193,16 +203,16 @@ def _panel_title(name: str, effect: dict | None) -> str:
 def _class_bars(table: pd.DataFrame, name: str, showlegend: bool) -> list:
     "The bars of one panel: share of each class's scans that have each value."
     bars, order = _bars(table[name])
-    classes, traces = merge_groups(table.diagnosis), []
-    for label in ("healthy", "ms", "leuko"):
-        own = bars[classes == label].dropna()
+    colors, traces = group_colors(table.diagnosis), []
+    for label in group_order(table.diagnosis):
+        own = bars[table.diagnosis == label].dropna()
         share = own.value_counts().reindex(order, fill_value=0) / max(len(own), 1)
         traces.append(
             go.Bar(
                 x=[str(bar) for bar in order],
                 y=share.round(4).to_numpy(),
-                name=DIAGNOSIS_LABELS[label],
-                marker_color=DIAGNOSIS_COLORS[label],
+                name=group_label(label),
+                marker_color=colors[label],
                 legendgroup=label,
                 showlegend=showlegend,
             )

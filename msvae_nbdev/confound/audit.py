@@ -32,6 +32,8 @@ from msvae_nbdev.confound.counterfactual import (
     counterfactuals,
 )
 from .cross_fit import Predictions, cross_fit
+from .lesion_load import at_same_load
+from .travelling_heads import travelling_heads
 from .verdict import what_would_decide
 from ..core import MsvaeError, write_json
 from ..figures import save_figure
@@ -89,6 +91,7 @@ def audit(
     age: str = "age",  # name of the column of ages, in years
     sex: str = "sex",
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
+    lesions: str | None = None,  # column of lesion volumes in ml; None: lesion_ml, if there is one
     merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`
     evaluation: str = "auto",  # 'split', 'folds', or 'auto': the split if it has 100 test patients
     permutations: int = 999,  # of each test, at least 199
@@ -104,6 +107,7 @@ def audit(
     scores = score_predictions(scans, predictions, len(folds))
     rng = np.random.default_rng(seed)
     confound = conclude(scans, predictions, scores, permutations, rng)
+    load = at_same_load(scans, folds, lesions, permutations, seed)
     patients = one_scan_each(scans, predictions, rng)
     if scans.protocol_columns:
         confound["would_decide"] = _would_decide(patients, scores)
@@ -115,6 +119,8 @@ def audit(
         **scores,
         "latents_predict": predicted_acquisition(scans, *folds[0]),
         "axes": axis_attribution(scans, folds, seed),
+        "lesion_load": load,
+        "travelling_heads": _same_people(scans, seed),
         "confound": confound,
         "permutations": permutations,
         "seed": seed,
@@ -140,6 +146,19 @@ def _named_features(table: pd.DataFrame, features: str | Iterable | None) -> lis
     if not found:
         raise MsvaeError(f"no column is called like {features}: it has {', '.join(table)[:80]}…")
     return found
+
+
+def _same_people(scans: AuditedScans, seed: int) -> dict | None:
+    "What changes for people who were scanned under several protocols; None: too few were."
+    names = [f"z_{i}" for i in range(scans.latents.shape[1])]
+    known = scans.table[["participant_id", *scans.columns, *set(scans.demographics) & {"age"}]]
+    try:
+        heads = travelling_heads(
+            known.join(pd.DataFrame(scans.latents, columns=names)), names, seed=seed
+        )
+    except MsvaeError:
+        return None
+    return heads.facts | {"icc": heads.table.icc.round(3).tolist()}
 
 
 def _associations(scans: AuditedScans, permutations: int, seed: int) -> dict:
@@ -188,23 +207,25 @@ def _about_evaluation(patients: Patients, predictions: Predictions, folds: list)
 # %% ../../nbs/confound/14_audit.ipynb #20471285
 def audit_run(
     run: str | Path,  # a run folder with latents.parquet
-    permutations: int = 999,  # of each test
+    permutations: int = 999,  # of each test, at least 199
     seed: int = 0,  # of all that is drawn by chance
     decode: Callable | None = None,  # (n, k) codes to volumes; None: the run's own decoder
+    merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`
+    nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
 ) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and figures; a counterfactual where there is a decoder."
     path = Path(run) / "latents.parquet"
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
     table = pd.read_parquet(path)
-    result = audit(table, permutations=permutations, seed=seed)
+    result = audit(table, nuisance=nuisance, merge=merge, permutations=permutations, seed=seed)
     save_audit_figures(result, table, run)
     if decode is None and (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 
         decode = load_run(run).decode
     if result["metadata_only"]["balanced_accuracy"] is not None:
-        moved = counterfactuals(table)
+        moved = counterfactuals(table, merge)
         result["counterfactual"] = {
             "about": moved.about,
             "acquisition_distance": moved.acquisition_distance,

@@ -82,7 +82,7 @@ def _obstacle(evidence: Evidence) -> str | None:
         )
     if evidence.separation_p >= 0.05:
         return (
-            f"the latents do not separate the classes (p = {evidence.separation_p:.2g}): "
+            f"the classes are not separated (p = {evidence.separation_p:.2g}): "
             "there is nothing to explain"
         )
     if evidence.overlap < LEAST_OVERLAP:
@@ -113,10 +113,8 @@ def _no_overlap(evidence: Evidence) -> str:
 # %% ../../nbs/confound/09_verdict.ipynb #0acc8010
 def _something_remains(evidence: Evidence) -> tuple:
     "The verdict where the latents predict the class at the same acquisition, age and sex."
-    scanner, known = (
-        evidence.acquisition,
-        "the latents predict the class at the same " + _fixed(evidence),
-    )
+    scanner = evidence.acquisition
+    known = f"the class is predicted at the same {_fixed(evidence)}"
     if not evidence.agree:
         return "undecidable", (
             f"one test finds the class at the same {_fixed(evidence)} "
@@ -127,7 +125,7 @@ def _something_remains(evidence: Evidence) -> tuple:
     if scanner.linked:
         return "both", (
             "the prediction depends on the acquisition, which differs between the classes, and "
-            + known.replace("the latents predict", "the latents also predict")
+            + known.replace("is predicted", "is also predicted")
         )
     if scanner.partial_p < 0.05:
         return "undecidable", (

@@ -8,7 +8,9 @@ __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 
            'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience',
            'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed', 'Deterministic',
            'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed', 'Runs',
-           'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'Objective', 'Size']
+           'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features',
+           'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'Merges', 'AuditFolder',
+           'Objective', 'Size', 'names']
 
 # %% ../../nbs/show/10_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -206,3 +208,41 @@ DemoSize = Annotated[
         help="tiny takes two or three minutes, to see that it runs; small takes under ten minutes."
     ),
 ]
+
+# %% ../../nbs/show/10_options.ipynb #0ae20002
+FeatureTable = Annotated[
+    Path, typer.Argument(help="Table of features, one row per scan: CSV, TSV or parquet.")
+]
+Features = Annotated[
+    str, typer.Option(help="Pattern of the columns that hold the features, such as 'z_*'.")
+]
+Label = Annotated[str, typer.Option(help="Column of the classes.")]
+Participant = Annotated[
+    str, typer.Option(help="Column of the participants; absent: each row is one of its own.")
+]
+AcquisitionColumns = Annotated[
+    str | None,
+    typer.Option(help="Columns of the acquisition, separated by commas; default: those of BIDS."),
+]
+AgeColumn = Annotated[str, typer.Option(help="Column of the ages in years.")]
+SexColumn = Annotated[str, typer.Option(help="Column of the sexes.")]
+Nuisances = Annotated[
+    str | None,
+    typer.Option(
+        help="Further columns to be held fixed, separated by commas, such as motion,brain_ml."
+    ),
+]
+Merges = Annotated[
+    list[str] | None,
+    typer.Option("--merge", help="Classes to be taken as one: NEW=OLD,OLD; may be repeated."),
+]
+AuditFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for bias.json and audit.html.")
+]
+
+# %% ../../nbs/show/10_options.ipynb #0ae20003
+def names(
+    text: str | None,  # names separated by commas
+) -> list | None:  # of str; None: nothing was given
+    "Column names as they are written on the command line."
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
