@@ -120,6 +120,11 @@ def _something_remains(evidence: Evidence) -> tuple:
             f"one test finds the class at the same {_fixed(evidence)} "
             f"(p = {evidence.full_p:.2g}), but most ways of adjustment are at chance"
         )
+    if evidence.gone_p < 0.05:
+        return "undecidable", (
+            f"a trace of the class is found at the same {_fixed(evidence)} "
+            f"(p = {evidence.full_p:.2g}), but so little that an imperfect adjustment may leave it"
+        )
     if scanner is None or scanner.association_p >= ALPHA:
         return "disease", f"{known}, and the acquisition does not differ between the classes"
     if scanner.linked:
@@ -177,7 +182,7 @@ def _nothing_shown(evidence: Evidence) -> tuple:
             f"the evidence is too weak: at the same {_fixed(evidence)} the prediction of the "
             f"class has {p}"
         )
-    less = f"({p}): less than half of the advantage over chance remains"
+    less = f"({p}): little of the advantage over chance remains"
     left_at_scanner = by_scanner and scanner.same_p < ALPHA
     if by_scanner and not left_at_scanner and scanner.gone_p < 0.05:
         return "acquisition", (
@@ -194,7 +199,7 @@ def _nothing_shown(evidence: Evidence) -> tuple:
     followed = " and ".join(["the acquisition"] * by_scanner + ["age"] * by_age)
     return "undecidable", (
         f"the prediction follows {followed}; whether it also follows the class at the same "
-        f"{_fixed(evidence)} is open ({p}, and that half of the advantage over chance remains "
+        f"{_fixed(evidence)} is open ({p}, and that much of the advantage over chance remains "
         "cannot be excluded)"
     )
 
