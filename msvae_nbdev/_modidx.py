@@ -1471,6 +1471,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'msvae_nbdev/phantom/imaging.py'),
                                              'msvae_nbdev.phantom.imaging.plan_cohort': ( 'phantom/imaging.html#plan_cohort',
                                                                                           'msvae_nbdev/phantom/imaging.py'),
+                                             'msvae_nbdev.phantom.imaging.rescan': ( 'phantom/imaging.html#rescan',
+                                                                                     'msvae_nbdev/phantom/imaging.py'),
                                              'msvae_nbdev.phantom.imaging.scan_maps': ( 'phantom/imaging.html#scan_maps',
                                                                                         'msvae_nbdev/phantom/imaging.py'),
                                              'msvae_nbdev.phantom.imaging.simulate_prepared': ( 'phantom/imaging.html#simulate_prepared',

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
-from surrogates import audit_row
 
 from msvae_nbdev.cohort.split import split_patients
 from msvae_nbdev.confound.acquisition import Protocols, usable_columns
@@ -112,18 +111,16 @@ def run(
     table = data.table.assign(split=split, **{f"z_{i}": z[:, i] for i in range(latent_dim)})
     protocol = Protocols(columns).fit(table[split == "train"]).transform(table)
     seen = LatentLDA(priors="uniform").fit(z[train], protocol[train]).predict(z[test])
-    found = audit_row(audit(table, evaluation="folds", permutations=199, seed=seed))
+    found = audit(table, evaluation="folds", permutations=199, seed=seed)
+    low, high = found["latent_only"]["interval"]
     kept = {
-        key: found[key]
-        for key in (
-            "verdict",
-            "latent_only",
-            "latent_only low",
-            "latent_only high",
-            "adjusted",
-            "partial_p",
-            "full_p",
-        )
+        "verdict": found["confound"]["verdict"],
+        "latent_only": found["latent_only"]["balanced_accuracy"],
+        "latent_only low": low,
+        "latent_only high": high,
+        "adjusted": found["adjusted"]["balanced_accuracy"],
+        "partial_p": found["confound"]["acquisition"]["partial_p"],
+        "full_p": found["confound"]["full_p"],
     }
     return {
         "decoder": name,

@@ -1,22 +1,39 @@
-"""Phantoms scanned under several protocols each and encoded; cohorts of known truth drawn from them."""
+"""A pool of phantoms scanned under several protocols each, and what three encoders make of them.
 
+`python studies/audit_proof/pool.py FOLDER` simulates the pool into FOLDER and trains what is missing there: a VAE of 32
+and an IntroVAE of 256 dimensions, on other phantoms. It writes data/audit/pool-*.parquet: who was scanned how, and the
+features. A second call goes on where the first one stopped.
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from surrogates import audit_row
+from nilearn import datasets, image, maskers
 
 from msvae_nbdev.cohort.columns import ACQUISITION
-from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.core import atomic_path, track
+from msvae_nbdev.evaluation.lesion_contrast import ventricle_region
+from msvae_nbdev.groups import TABLE1
 from msvae_nbdev.phantom.anatomy import rng_for
-from msvae_nbdev.phantom.imaging import simulate_prepared
-from msvae_nbdev.phantom.scanner import PROTOCOL_PROBABILITIES, PROTOCOLS, make_acquisition
+from msvae_nbdev.phantom.imaging import rescan
+from msvae_nbdev.phantom.scanner import PROTOCOLS, make_acquisition
+from msvae_nbdev.phantom.simulate import simulate
+from msvae_nbdev.space import AFFINE, SHAPE
 
-POOL = {"healthy": 2600, "ms": 1100}  # participants
-POOL_SEED = 20  # of everybody in the pool; the encoder's training cohort has another
+KEPT = Path(__file__).parents[2] / "data" / "audit"
+SEED = 60  # of everybody in the pool
+PEOPLE = {"healthy": 3600, "ms": 1500, "leuko1": 500, "leuko2": 200, "leuko3": 400}
+AGES = {"healthy": (18, 90), "ms": (20, 80)}  # uniform; the others as in table 1
+SCANS = 3  # of each participant, under as many protocols
+ENCODERS = {
+    "vae-32": {"objective": "vae", "latent_dim": 32, "epochs": 25},
+    "introvae-256": {"objective": "introvae", "latent_dim": 256, "epochs": 25},
+}
+TRAINED_ON = {"scale": 0.25, "seed": 31, "bias": 1.0}  # another cohort
 
 
 def in_processes(jobs: list, workers: int, what: str) -> list:
@@ -27,47 +44,30 @@ def in_processes(jobs: list, workers: int, what: str) -> list:
         get_reusable_executor().shutdown()
 
 
-def rescan(
-    row: dict,  # one row of `plan_cohort`: the participant
-    acquisitions: list,  # of dicts as `make_acquisition` gives them
-    seed: int = 0,
-    disease: float = 1.0,  # factor on lesion volumes
-) -> np.ndarray:  # float32 (protocols, 40, 48, 40), in [0, 1]
-    "The same participant, in the same pose, under several protocols, in the prepared layout."
-    scans = [{**row, **acquisition} for acquisition in acquisitions]
-    return np.array([simulate_prepared(scan, seed, disease)[0] for scan in scans])
-
-
-def plan_pool(
-    participants: dict = POOL,  # how many of each class
-    seed: int = POOL_SEED,
-    scans: int = 3,  # of each participant, under as many protocols
-) -> list:  # per participant: (row as in `plan_cohort`, list of acquisitions)
-    "Three of the six protocols for everybody, drawn by lot; age and sex alike for both classes."
+def plan_pool(people: dict = PEOPLE, seed: int = SEED) -> list:
+    "Of each participant: the row of `plan_cohort`, and the acquisitions."
     plan = [
-        _planned(diagnosis, number, seed, scans)
-        for diagnosis, count in participants.items()
+        _planned(diagnosis, number, seed)
+        for diagnosis, count in people.items()
         for number in range(count)
     ]
-    return sorted(  # both classes grow together
-        plan, key=lambda job: job[0]["number"] / participants[job[0]["diagnosis"]]
-    )
+    return sorted(plan, key=lambda job: job[0]["number"] / people[job[0]["diagnosis"]])
 
 
-def _planned(diagnosis: str, number: int, seed: int, scans: int) -> tuple:
-    "One participant and the acquisitions."
+def _planned(diagnosis: str, number: int, seed: int) -> tuple:
+    "One participant: three of the six protocols by lot."
     rng = rng_for(seed, diagnosis, number, "pool")
     row = {
         "participant_id": f"sub-{diagnosis}{number:04d}",
         "diagnosis": diagnosis,
         "number": number,
         "session": 0,
-        "age": round(rng.uniform(30, 80), 1),
+        "age": round(_age(diagnosis, rng), 1),
         "sex": str(rng.choice(["F", "M"])),
         "years": 0.0,
     }
-    wanted, found, draw = set(rng.choice(PROTOCOLS.index, scans, replace=False)), {}, 0
-    while len(found) < scans:
+    wanted, found, draw = set(rng.choice(PROTOCOLS.index, SCANS, replace=False)), {}, 0
+    while len(found) < SCANS:
         acquisition = make_acquisition(seed, diagnosis, number, draw, bias=0)
         draw += 1
         if acquisition["protocol"] in wanted:
@@ -75,142 +75,148 @@ def _planned(diagnosis: str, number: int, seed: int, scans: int) -> tuple:
     return row, list(found.values())
 
 
-def simulate_pool(
-    folder: str | Path,  # gets one .npy per participant, float16 (scans, 40, 48, 40)
-    plan: list,  # from `plan_pool`
-    seed: int = POOL_SEED,
-    workers: int = 2,
-) -> None:
-    "Simulate the pool; a second call does what is missing."
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    missing = [job for job in plan if not _volume_path(folder, job[0]).exists()]
-    jobs = [delayed(_simulate)(folder, row, acquisitions, seed) for row, acquisitions in missing]
-    in_processes(jobs, workers, "simulating the pool")
+def _age(diagnosis: str, rng: np.random.Generator) -> float:
+    "An age in years."
+    if diagnosis in AGES:
+        return rng.uniform(*AGES[diagnosis])
+    facts = TABLE1.loc[diagnosis]
+    return float(np.clip(rng.normal(facts.age_mean, facts.age_sd), 40, 95))
 
 
-def _simulate(folder, row: dict, acquisitions: list, seed: int) -> None:
-    "Simulate and store one participant."
-    with atomic_path(_volume_path(folder, row)) as temporary:
+def simulate_pool(folder: Path, plan: list, workers: int = 2) -> None:
+    "Simulate whoever is missing."
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in plan if not _volumes(folder, job[0]).exists()]
+    in_processes([delayed(_simulate)(folder, *job) for job in missing], workers, "simulating")
+
+
+def _simulate(folder: Path, row: dict, acquisitions: list) -> None:
+    "The scans of one participant; of MS also those in 2D without lesions."
+    volumes = rescan(row, acquisitions, SEED)
+    if row["diagnosis"] == "ms":
+        flat = [one for one in acquisitions if not PROTOCOLS.volumetric[one["protocol"]]]
+        if flat:
+            volumes = np.concatenate([volumes, rescan(row, flat, SEED, disease=0.0)])
+    with atomic_path(_volumes(folder, row)) as temporary:
         with open(temporary, "wb") as file:
-            np.save(file, rescan(row, acquisitions, seed).astype(np.float16))
+            np.save(file, volumes.astype(np.float16))
 
 
-def _volume_path(folder, row: dict) -> Path:
-    return Path(folder) / f"{row['participant_id']}.npy"
+def _volumes(folder: Path, row: dict) -> Path:
+    "The file of a participant's volumes."
+    return folder / f"{row['participant_id']}.npy"
 
 
-def encode_pool(
-    folder: str | Path,  # from `simulate_pool`
-    plan: list,  # from `plan_pool`
-    run,  # a `Run`
-) -> pd.DataFrame:  # one row per scan: who, acquisition, protocol, z_0 ... z_{k-1} (float16)
-    "The latents of the pool, in steps of 1/32: a hundredth of their spread within a class."
-    rows, latents = [], []
-    for row, acquisitions in track(plan, "encoding the pool"):
-        latents.append(run.encode(np.load(_volume_path(folder, row)).astype(np.float32)[..., None]))
-        for acquisition in acquisitions:
-            known = {name: row[name] for name in ("participant_id", "diagnosis", "age", "sex")}
+def scan_table(plan: list) -> pd.DataFrame:
+    "One row per scan, in the order of the volumes; `variant` says which kind of scan."
+    rows = []
+    for person, acquisitions in plan:
+        known = {name: person[name] for name in ("participant_id", "diagnosis", "age", "sex")}
+        kinds = [(one, "plain") for one in acquisitions]
+        if person["diagnosis"] == "ms":
+            flat = [one for one in acquisitions if not PROTOCOLS.volumetric[one["protocol"]]]
+            kinds += [(one, "no lesions") for one in flat]
+        volumetric = [one for one in acquisitions if PROTOCOLS.volumetric[one["protocol"]]]
+        if person["diagnosis"] in ("healthy", "ms") and person["number"] % 2 == 0:
+            kinds += [(one, "bright ventricles") for one in volumetric]
+        for acquisition, variant in kinds:
             kept = [name for name in (*ACQUISITION, "protocol") if name in acquisition]
-            rows.append(known | {name: acquisition[name] for name in kept})
-    z = np.round(32 * np.concatenate(latents)) / 32
-    columns = [f"z_{i}" for i in range(z.shape[1])]
-    return pd.concat(
-        [pd.DataFrame(rows), pd.DataFrame(z.astype(np.float16), columns=columns)], axis=1
+            rows.append(known | {name: acquisition[name] for name in kept} | {"variant": variant})
+    return pd.DataFrame(rows)
+
+
+def volumes_of(folder: Path, person: dict, acquisitions: list) -> np.ndarray:
+    "All volumes of a participant in the order of `scan_table`, float32 (scans, 40, 48, 40, 1)."
+    stored = np.load(_volumes(folder, person)).astype(np.float32)
+    volumetric = [PROTOCOLS.volumetric[one["protocol"]] for one in acquisitions]
+    extra = stored[: len(acquisitions)][volumetric]
+    if person["diagnosis"] in ("healthy", "ms") and person["number"] % 2 == 0:
+        stored = np.concatenate([stored, brightened(extra)])
+    return stored[..., None]
+
+
+def brightened(volumes: np.ndarray, gain: float = 0.25) -> np.ndarray:
+    "The surroundings of the ventricles brighter by a quarter, as bands of lesions would be."
+    distance = image.math_img("a", a=_distance()).get_fdata()
+    rim = np.exp(-(((distance - 6) / 5) ** 2)) * (distance > 0)
+    return np.clip(volumes * (1 + gain * rim), 0, 1).astype(np.float32)
+
+
+def _distance():
+    "Millimetres to the ventricles, an image in the prepared space."
+    import nibabel as nib
+    from scipy.ndimage import distance_transform_edt
+
+    return nib.Nifti1Image(distance_transform_edt(~ventricle_region(), sampling=4.0), AFFINE)
+
+
+def regions() -> maskers.NiftiLabelsMasker:
+    "Blocks of grey matter, white matter and the rest, as a masker of nilearn."
+    grey = image.resample_img(
+        datasets.load_mni152_gm_template(4), AFFINE, SHAPE, force_resample=True, copy_header=True
     )
-
-
-def class_odds(
-    bias: float,  # 0: the same for both classes; 1: figure 11; 2: next to nothing in common
-) -> dict:  # class: odds of the six protocols
-    "The odds of the protocols by class."
-    if bias <= 1:
-        return {
-            name: (1 - bias) * PROTOCOL_PROBABILITIES["any"]
-            + bias * PROTOCOL_PROBABILITIES["ms" if name == "ms" else "rest"]
-            for name in ("healthy", "ms")
-        }
-    apart = np.array([0.33, 0.33, 0.33, 0.003, 0.003, 0.004])
-    return {"healthy": apart, "ms": apart[::-1]}
-
-
-def draw_cohort(
-    pool: pd.DataFrame,  # from `encode_pool`
-    disease: bool,  # False: the label MS is given to participants without lesions
-    bias: float,  # as in `class_odds`
-    seed: int = 0,
-    participants: int = 1000,  # of which three fifths are healthy
-    again: float = 0.5,  # share of participants with a second scan
-) -> pd.DataFrame:  # one row per scan, as from `msvae encode`
-    "A cohort drawn from the pool by patients; nobody is in two classes."
-    rng, rows, used = np.random.default_rng(seed), [], set()
-    holds = _rows_by_protocol(pool)
-    of_class = pool.drop_duplicates("participant_id").set_index("participant_id").diagnosis
-    for label, number in (("healthy", participants * 3 // 5), ("ms", participants * 2 // 5)):
-        odds = class_odds(bias)[label]
-        source = rng.permutation(of_class.index[of_class == (label if disease else "healthy")])
-        for _ in range(number):
-            first = rng.choice(6, p=odds / odds.sum())
-            free = (name for name in source if name not in used and first in holds[name])
-            name = next(free, None)
-            if name is None:
-                continue
-            used.add(name)
-            rows.append((holds[name][first], label))
-            second = _second_protocol(holds[name], first, odds, again, rng)
-            if second is not None:
-                rows.append((holds[name][second], label))
-    cohort = pool.iloc[[row for row, _ in rows]].reset_index(drop=True)
-    return cohort.assign(
-        diagnosis=[label for _, label in rows],
-        session_id=[f"ses-{row}" for row, _ in rows],
-        split="train",
+    white = image.resample_img(
+        datasets.load_mni152_wm_template(4), AFFINE, SHAPE, force_resample=True, copy_header=True
     )
+    brain = image.resample_img(
+        datasets.load_mni152_brain_mask(4),
+        AFFINE,
+        SHAPE,
+        interpolation="nearest",
+        force_resample=True,
+        copy_header=True,
+    )
+    kinds = np.stack([grey.get_fdata(), white.get_fdata(), 0.3 * np.ones(SHAPE)]).argmax(0)
+    blocks = np.indices(SHAPE)
+    block = (blocks[0] // 14) * 16 + (blocks[1] // 14) * 4 + blocks[2] // 14
+    labels = np.where(brain.get_fdata() > 0, 1 + kinds + 3 * block, 0)
+    known, count = np.unique(labels, return_counts=True)
+    labels[np.isin(labels, known[count < 30])] = 0
+    labels = np.unique(labels, return_inverse=True)[1].reshape(SHAPE)
+    return maskers.NiftiLabelsMasker(image.new_img_like(grey, labels.astype(np.int32)))
 
 
-def _rows_by_protocol(pool: pd.DataFrame) -> dict:
-    "participant: {position of the protocol: row of the pool}."
-    place = {name: number for number, name in enumerate(PROTOCOLS.index)}
-    scans = pool.assign(row=np.arange(len(pool)), protocol=pool.protocol.map(place))
-    groups = scans.groupby("participant_id", sort=False)
-    return {name: dict(zip(own.protocol, own.row)) for name, own in groups}
+def train_encoders(folder: Path) -> dict:
+    "The two runs, trained on phantoms of another cohort where they are missing."
+    from msvae_nbdev.model.trained_run import is_finished, load_run
+    from msvae_nbdev.model.training import train
+
+    cohort = folder / "cohort"
+    simulate(cohort, prepared=True, **TRAINED_ON)
+    runs = {}
+    for name, options in ENCODERS.items():
+        run = folder / name
+        if not is_finished(run):
+            train(cohort, run, **options)
+        runs[name] = load_run(run)
+    return runs
 
 
-def _second_protocol(held: dict, first: int, odds: np.ndarray, again: float, rng) -> int | None:
-    "The protocol of a second scan, one that the class has; None: there is no second scan."
-    other = odds * [protocol in held and protocol != first for protocol in range(6)]
-    if rng.random() < again and rng.random() < other.sum() / odds.sum():
-        return rng.choice(6, p=other / other.sum())
-    return None
+def encode_pool(folder: Path, plan: list, runs: dict) -> None:
+    "Write the table of scans and the features of each encoder, in steps of 1/32."
+    import nibabel as nib
+
+    masker, found = regions().fit(), {name: [] for name in (*runs, "regions")}
+    for person, acquisitions in track(plan, "encoding the pool"):
+        volumes = volumes_of(folder, person, acquisitions)
+        for name, run in runs.items():
+            found[name].append(run.encode(volumes))
+        images = nib.Nifti1Image(np.moveaxis(volumes[..., 0], 0, -1), AFFINE)
+        found["regions"].append(masker.transform(images))
+    table = scan_table(plan)
+    table.to_parquet(KEPT / "pool-scans.parquet", index=False, compression="zstd")
+    for name, parts in found.items():
+        z = np.concatenate(parts)
+        assert len(z) == len(table)
+        steps = 32 if name != "regions" else 500
+        z = (np.round(steps * z) / steps).astype(np.float16)
+        columns = [f"z_{i}" for i in range(z.shape[1])]
+        frame = pd.DataFrame(z, columns=columns)
+        frame.to_parquet(KEPT / f"pool-{name}.parquet", index=False, compression="zstd")
 
 
-SETTINGS = {  # whether there is a disease, the bias, and the answer that data enough would allow
-    "no disease, same protocols": (False, 0.0, "undecidable"),
-    "no disease, bias 0.6": (False, 0.6, "acquisition"),
-    "no disease, bias 1 (figure 11)": (False, 1.0, "acquisition"),
-    "no disease, hardly a common protocol": (False, 2.0, "undecidable"),
-    "disease, same protocols": (True, 0.0, "disease"),
-    "disease, bias 0.6": (True, 0.6, "both"),
-    "disease, bias 1 (figure 11)": (True, 1.0, "both"),
-    "disease, hardly a common protocol": (True, 2.0, "undecidable"),
-}
-
-
-def audit_drawn(
-    pool: pd.DataFrame,  # from `encode_pool`
-    setting: str,  # a key of `SETTINGS`
-    participants: int,  # in the cohort
-    seed: int,
-    permutations: int = 199,
-) -> dict:  # setting, participants, seed, scans, patients, and the row of `audit_row`
-    "Audit one cohort drawn from the pool."
-    disease, bias, _ = SETTINGS[setting]
-    cohort = draw_cohort(pool, disease, bias, seed, participants)
-    found = audit(cohort, evaluation="folds", permutations=permutations, seed=seed)
-    return {
-        "setting": setting,
-        "participants": participants,
-        "seed": seed,
-        "scans": len(cohort),
-        "patients": cohort.participant_id.nunique(),
-        **audit_row(found),
-    }
+if __name__ == "__main__":
+    to = Path(sys.argv[1])
+    planned = plan_pool()
+    simulate_pool(to / "volumes", planned)
+    encode_pool(to / "volumes", planned, train_encoders(to))
