@@ -89,7 +89,7 @@ def conclude(
     "All tests and verdicts on the cohort and on each class, from held-out predictions."
     patients = one_scan_each(scans, predictions, rng)
     agreement = _agreement(scores) if scans.nuisances else {"agree": True}
-    cohort = _Separation(patients).evidence(draws, rng, agreement["agree"])
+    cohort = _evidence(_Separation(patients), draws, rng, agreement["agree"])
     per_class = _per_class(patients, cohort, draws, rng)
     decision = _cohort_decision(cohort, per_class, scans.labels)
     return {
@@ -106,7 +106,7 @@ def _per_class(patients: Patients, cohort: Evidence, draws: int, rng) -> dict:
         return {name: (cohort, decide(cohort)) for name in patients.labels}
     found = {}
     for i, name in enumerate(patients.labels):
-        evidence = _Separation(patients, i).evidence(draws, rng)
+        evidence = _evidence(_Separation(patients, i), draws, rng)
         found[name] = evidence, decide(evidence)
     return found
 
@@ -193,47 +193,6 @@ class _Separation:
         "The probabilities of a predictor for one scan of each patient."
         return self.binary(self.patients.predictions.probability[name])
 
-    def evidence(self, draws: int, rng, agree: bool = True) -> Evidence:
-        "All tests."
-        plain = self.predicted("latent_only")
-        separation = true_class_probability(plain, shuffled(self.labels, draws, rng))
-        kinds = [kind for kind in self.patients.features if kind != "all"]
-        full_p = self.same_p("all", draws, rng) if kinds else p_value(separation)
-        found = {kind: self.nuisance(kind, full_p, draws, rng) for kind in kinds}
-        return Evidence(
-            separation_p=p_value(separation),
-            patients=int(np.bincount(self.labels).min()),
-            full_p=full_p,
-            overlap=self.overlap("all") if kinds else 1.0,
-            gone_p=self.gone_p("all") if kinds else 1.0,
-            acquisition=found.get("acquisition"),
-            age=found.get("age_sex"),
-            records=self.patients.records,
-            agree=agree,
-        )
-
-    def nuisance(self, kind: str, full_p: float, draws: int, rng) -> Nuisance:
-        "The tests of one kind of nuisance; with no other kind, `full_p` is that at the same value."
-        features = self.patients.features
-        standard = features[kind] - features[kind].mean(0)
-        standard = standard / np.maximum(standard.std(0), 1e-9)
-        explained = share_between(standard, shuffled(self.labels, draws, rng))
-        others = [own for name, own in features.items() if name not in (kind, "all")]
-        return Nuisance(
-            association_p=p_value(explained),
-            partial_p=partial_confounder_test(
-                self.predicted("latent_only"),
-                self.patients.y,
-                log_scores(self.predicted(_ALONE[kind])),
-                draws,
-                rng,
-                others[0] if others else None,
-            ),
-            overlap=self.overlap(kind),
-            same_p=self.same_p(kind, draws, rng) if others else full_p,
-            gone_p=self.gone_p(kind),
-        )
-
     def overlap(self, kind: str) -> float:
         "The least overlap of a class in these nuisances."
         given = self.binary(self.patients.predictions.given[kind])
@@ -256,6 +215,49 @@ class _Separation:
             noninferiority_test(plain, adjusted, labels, patient, weigh(given, labels))
             for adjusted, weigh in ((at_same, overlap_weights), (plain, matching_weights))
         )
+
+# %% ../../nbs/confound/10_conclusion.ipynb #0ad0a004
+def _evidence(of: _Separation, draws: int, rng, agree: bool = True) -> Evidence:
+    "All tests."
+    plain = of.predicted("latent_only")
+    separation = true_class_probability(plain, shuffled(of.labels, draws, rng))
+    kinds = [kind for kind in of.patients.features if kind != "all"]
+    full_p = of.same_p("all", draws, rng) if kinds else p_value(separation)
+    found = {kind: _nuisance(of, kind, full_p, draws, rng) for kind in kinds}
+    return Evidence(
+        separation_p=p_value(separation),
+        patients=int(np.bincount(of.labels).min()),
+        full_p=full_p,
+        overlap=of.overlap("all") if kinds else 1.0,
+        gone_p=of.gone_p("all") if kinds else 1.0,
+        acquisition=found.get("acquisition"),
+        age=found.get("age_sex"),
+        records=of.patients.records,
+        agree=agree,
+    )
+
+# %% ../../nbs/confound/10_conclusion.ipynb #0ad0a005
+def _nuisance(of: _Separation, kind: str, full_p: float, draws: int, rng) -> Nuisance:
+    "The tests of one kind of nuisance; with no other kind, `full_p` is that at the same value."
+    features = of.patients.features
+    standard = features[kind] - features[kind].mean(0)
+    standard = standard / np.maximum(standard.std(0), 1e-9)
+    explained = share_between(standard, shuffled(of.labels, draws, rng))
+    others = [own for name, own in features.items() if name not in (kind, "all")]
+    return Nuisance(
+        association_p=p_value(explained),
+        partial_p=partial_confounder_test(
+            of.predicted("latent_only"),
+            of.patients.y,
+            log_scores(of.predicted(_ALONE[kind])),
+            draws,
+            rng,
+            others[0] if others else None,
+        ),
+        overlap=of.overlap(kind),
+        same_p=of.same_p(kind, draws, rng) if others else full_p,
+        gone_p=of.gone_p(kind),
+    )
 
 # %% ../../nbs/confound/10_conclusion.ipynb #0ad0a003
 def same_value_p(

@@ -71,7 +71,7 @@ def predict_fold(
         found.given[kind] = fold.class_given(kind)[test]
         found.probability[_ALONE[kind]] = fold.uniform(found.given[kind])
         found.probability[_AT_SAME[kind]] = fold.regressed(kind)
-    found.probability |= fold.otherwise()
+    found.probability |= _otherwise(fold)
     found.protocol = None if fold.protocol is None else fold.protocol[test]
     return found
 
@@ -134,25 +134,27 @@ class _Fold:
         "Class probabilities after regressing these nuisances out."
         return self.predicted(self.corrected(RegressOut(), self.features[kind], held=held))
 
-    def otherwise(self) -> dict:
-        "Class probabilities by the other adjustments."
-        weight = overlap_weights(self.class_given("all"), self.scans.y)[self.train] + 1e-4
-        projected = self.corrected(RemoveSubspace(), self.features["all"])
-        return {
-            "regressed_out": self.regressed("all", held=False),
-            "combat": self.predicted(self._combat()),
-            "projected": self.predicted(projected),
-            "reweighted": self.predicted(self.scans.latents, weight),
-        }
+# %% ../../nbs/confound/05_cross_fit.ipynb #0ace5004
+def _otherwise(fold: _Fold) -> dict:
+    "Class probabilities of the test scans by the other adjustments."
+    weight = overlap_weights(fold.class_given("all"), fold.scans.y)[fold.train] + 1e-4
+    projected = fold.corrected(RemoveSubspace(), fold.features["all"])
+    return {
+        "regressed_out": fold.regressed("all", held=False),
+        "combat": fold.predicted(_combat(fold)),
+        "projected": fold.predicted(projected),
+        "reweighted": fold.predicted(fold.scans.latents, weight),
+    }
 
-    def _combat(self) -> np.ndarray:
-        "Latents after ComBat for the protocol and regression on age and sex."
-        latents = self.scans.latents
-        if self.protocol is not None:
-            latents = self.corrected(ComBat(), self.protocol)
-        if "age_sex" in self.features:
-            latents = self.corrected(RegressOut(), self.features["age_sex"], latents)
-        return latents
+
+def _combat(fold: _Fold) -> np.ndarray:
+    "Latents of all scans after ComBat for the protocol and regression on age and sex."
+    latents = fold.scans.latents
+    if fold.protocol is not None:
+        latents = fold.corrected(ComBat(), fold.protocol)
+    if "age_sex" in fold.features:
+        latents = fold.corrected(RegressOut(), fold.features["age_sex"], latents)
+    return latents
 
 # %% ../../nbs/confound/05_cross_fit.ipynb #0acc4017
 def cross_fit(

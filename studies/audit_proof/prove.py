@@ -40,6 +40,7 @@ def audit_cohort(pool: Pool, features: str, name: str, people: int, number: int)
         "claim": confound["claim"],
         "right": confound["verdict"] in cell.due,
         "due": " or ".join(cell.due),
+        "separation_p": confound["separation_p"],
         "full_p": confound["full_p"],
         "gone_p": confound["half_left_p"],
         "overlap": confound["overlap"],
