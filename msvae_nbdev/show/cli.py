@@ -174,12 +174,14 @@ def evaluate(run: opt.Run, samples: opt.Samples = 64, seed: opt.SamplingSeed = 0
 
 # %% ../../nbs/show/11_cli.ipynb #39c0b9d6
 @app.command()
-def classify(run: opt.Run):
+def classify(run: opt.Run, merge: opt.Merge = None):
     "Separate the classes by LDA of the latents, as in figure 10 and table 2 (lda.json, figures)."
-    from msvae_nbdev.latent.classify import classify_run
+    from msvae_nbdev.groups import parse_merge
+    from msvae_nbdev.latent.classify import accuracy_sentence
+    from msvae_nbdev.latent.classify_run import classify_run
 
-    result = classify_run(run)
-    typer.echo(f"{run}: balanced accuracy on held-out patients {_balanced(result):.2f}")
+    result = classify_run(run, merge=parse_merge(merge or []) or None)
+    typer.echo(f"{run}: {accuracy_sentence(result)}")
 
 # %% ../../nbs/show/11_cli.ipynb #fcf8fe80
 def _balanced(result: dict) -> float:
@@ -238,9 +240,14 @@ def predict(
 # %% ../../nbs/show/11_cli.ipynb #4dc2f986
 def _answer(scan: dict) -> str:
     "The most probable class of a scan, or that it is out of distribution, and its distance."
+    from msvae_nbdev.show.page import format_share
+
     said = "out of distribution"
     if not scan["out_of_distribution"]:
-        said = f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
+        name = scan["predicted"]
+        said = f"{name} {format_share(scan['p_' + name])}" if name else "no classes in this run"
+    if scan["in_split"]:
+        said += f"; a participant of this name is in the run's {scan['in_split']} part"
     percentile = scan["distance_percentile"]
     return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"
 
