@@ -114,6 +114,32 @@ def test_without_groups_there_is_a_space_and_a_sentence(diagnosis, why, tmp_path
     assert why in describe_code(walk.space, walk.code)
     page = report(run, tmp_path / "report.html").read_text(encoding="utf-8")
     assert ("No diagnosis" in page) == pd.isna(diagnosis)
+    assert "msvae classify" not in page and page.count("no groups to compare") == 3
+
+
+def test_a_cohort_without_diagnoses_goes_all_the_way(tmp_path):
+    from msvae_nbdev.phantom.simulate import simulate
+    from msvae_nbdev.show.run import train
+
+    prepared = tmp_path / "prepared"
+    simulate(prepared, scale=0.0001, at_least=4, seed=1, prepared=True, workers=1)
+    scans = read_tsv(prepared / "scans.tsv")
+    write_tsv(scans.assign(diagnosis=np.nan), prepared / "scans.tsv")
+    options = dict(latent_dim=3, epochs=1, batch_size=8, test=0.3, verbose=0)
+    run = train(prepared, tmp_path / "run", **options)
+    latents = run.encode()
+    assert latents.diagnosis.isna().all() and set(latents.split) == {"train", "validation", "test"}
+    run.evaluate(n_samples=4)
+    captions = [caption for _, _, caption, _ in load_figures(run.path, "quality-1")]
+    assert "which has no diagnoses" in captions[0]
+    assert "no scan has a diagnosis" in run.explore().bars.value
+    scan = prepared / latents.path[0]
+    assert run.predict(scan, tmp_path / "p.html").predicted.isna().all()
+    for step in (run.classify, run.audit):
+        with pytest.raises(MsvaeError):
+            step()
+    page = run.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "no groups to compare" in page and "MS separates" not in page
 
 
 def test_a_class_that_only_test_patients_have():

@@ -245,8 +245,9 @@ def _answer(scan: dict) -> str:
     said = "out of distribution"
     if not scan["out_of_distribution"]:
         name = scan["predicted"]
-        said = f"{name} {format_share(scan['p_' + name])}" if name else "no classes in this run"
-    if scan["in_split"]:
+        known = isinstance(name, str)  # else NaN, in the table of a run without classes
+        said = f"{name} {format_share(scan['p_' + name])}" if known else "no classes in this run"
+    if isinstance(scan["in_split"], str):
         said += f"; a participant of this name is in the run's {scan['in_split']} part"
     percentile = scan["distance_percentile"]
     return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"

@@ -39,9 +39,27 @@ def not_done(
     run: TrainedRun,
     step: str,  # a command
 ) -> str:  # HTML
-    "What to do about a part that is not there."
-    command = f"<code>msvae {step} {escape(str(run.path))}</code>"
-    return f"<p class='missing'>{escape(run_name(run))}: not done yet. Run {command}.</p>"
+    "What to do about a part that is not there, or why there can be none."
+    said = f"not done yet. Run <code>msvae {step} {escape(str(run.path))}</code>"
+    if step in ("classify", "bias") and (why := _without_groups(run)):
+        said = why
+    return f"<p class='missing'>{escape(run_name(run))}: {said}.</p>"
+
+
+def _without_groups(run: TrainedRun) -> str:
+    "Why the classes of a cohort cannot be compared; empty where they can, or nothing is known."
+    table = _cohort_scans(run)
+    if table is None or "diagnosis" not in table:
+        return ""
+    number = len(group_order(table.diagnosis))
+    found = ("no scan has a diagnosis", "all diagnoses are of one group")
+    return f"{found[number]}, so there are no groups to compare" if number < 2 else ""
+
+
+def _cohort_scans(run: TrainedRun) -> pd.DataFrame | None:
+    "The scans of a run: its latents, or its split where it is not encoded yet."
+    latents = run.latents
+    return run.split if latents is None else latents
 
 # %% ../../nbs/show/04_run_sections.ipynb #8a32ddc4
 COHORT_HEADER = [
@@ -104,8 +122,7 @@ def cohort_section(
 # %% ../../nbs/show/04_run_sections.ipynb #c9dd0884
 def _cohort(run: TrainedRun) -> str:
     "The cohort of one run, from its latents or its split."
-    latents = run.latents
-    table = run.split if latents is None else latents
+    table = _cohort_scans(run)
     if table is None or not {"participant_id", "diagnosis"} <= set(table):
         return not_done(run, "encode")
     return cohort_table(table)
