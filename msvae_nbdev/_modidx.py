@@ -1938,6 +1938,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'msvae_nbdev.show.report._other_figures': ( 'show/report.html#_other_figures',
                                                                                      'msvae_nbdev/show/report.py'),
                                          'msvae_nbdev.show.report._sections': ('show/report.html#_sections', 'msvae_nbdev/show/report.py'),
+                                         'msvae_nbdev.show.report._write': ('show/report.html#_write', 'msvae_nbdev/show/report.py'),
                                          'msvae_nbdev.show.report.glance': ('show/report.html#glance', 'msvae_nbdev/show/report.py'),
                                          'msvae_nbdev.show.report.provenance_section': ( 'show/report.html#provenance_section',
                                                                                          'msvae_nbdev/show/report.py'),

@@ -171,6 +171,27 @@ def test_some_scans_without_a_label_are_counted_and_used():
     np.testing.assert_allclose(space.covariance.location_, training.mean(0))
 
 
+def test_latents_and_columns_that_say_nothing():
+    table = SURROGATES.assign(EchoTime=np.inf, age=np.inf, z_0=1.0)
+    _, result = classify(table, repeats=2)
+    assert result["baselines"]["age_only"]["reason"] == "not known for enough scans"
+    columns = [name for name in table if name.startswith("z_")]
+    dead = table.assign(**dict.fromkeys(columns, 0.0))
+    with pytest.raises(MsvaeError, match="the training has collapsed"):
+        classify(dead)
+    space = LatentSpace(dead, toy_decode)
+    assert "collapsed" in space.without_classes
+    assert "collapsed" in describe_code(space, np.zeros(6))
+
+
+def test_a_patient_in_two_groups_is_named():
+    table = SURROGATES.sort_values("participant_id", kind="stable").reset_index(drop=True)
+    twice = table.participant_id[table.participant_id.duplicated()].iloc[0]
+    table.loc[(table.participant_id == twice).idxmax(), "diagnosis"] = "AD"
+    with pytest.raises(MsvaeError, match=f"more than one group, such as {twice}"):
+        classify(table)
+
+
 def test_twenty_probabilities_fit_on_a_page():
     shares = dict.fromkeys(SITES, 0.05)
     bars = probability_bars(shares)

@@ -17,13 +17,14 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
-from ..core import MsvaeError, read_json
+from ..core import MsvaeError
 from ..groups import as_labels, choose_merge
 from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
+from ..model.trained_run import Record
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
 def novelty_rank(
@@ -207,16 +208,14 @@ def run_config(
     run: str | Path,  # run folder
 ) -> dict:  # config.json; empty where there is none
     "How a run was trained."
-    path = Path(run) / "config.json"
-    return read_json(path) if path.exists() else {}
+    return Record("config.json", "What was asked for.").read(Path(run)) or {}
 
 # %% ../../nbs/latent/07_latent_space.ipynb #b541e17a
 def run_merge(
     run: str | Path,  # run folder
 ) -> dict | None:  # new label: those that it replaces; None where nothing was chosen yet
     "The merge with which a run was classified."
-    path = Path(run) / "lda.json"
-    return read_json(path).get("merge") if path.exists() else None
+    return (Record("lda.json", "The classes.").read(Path(run)) or {}).get("merge")
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c51002ca
 def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | None:  # (n,)

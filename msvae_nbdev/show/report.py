@@ -131,18 +131,31 @@ def report(
         temporary.write_text(page, encoding="utf-8")
     return Path(output)
 
+# %% ../../nbs/show/06_report.ipynb #65ec86e8
+def _write(title: str, part, runs: list) -> str:  # HTML
+    "A section of the report. `MsvaeError` where a file of a run is of another shape."
+    try:
+        return part(runs)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        places = ", ".join(str(run.path) for run in runs)
+        raise MsvaeError(
+            f"the section {title!r} cannot be written: a file in {places} is not as msvae writes "
+            f"it ({type(error).__name__}: {error}); run its step again"
+        ) from error
+
 # %% ../../nbs/show/06_report.ipynb #0e7e0740
 def _sections(runs: list) -> list:
     "The parts of the report in order."
-    sections = [
-        Section("glance", "At a glance", glance(runs)),
-        Section("cohort", "Cohort", cohort_section(runs)),
-        Section("training", "Training", training_section(runs)),
-        Section("quality", "Reconstructions and samples", quality_section(runs)),
-        Section("classes", "Separation of the classes", classes_section(runs)),
-        Section("bias", "Disease or scanner?", bias_section(runs)),
-        Section("features", "Latent dimensions and axes as images", features_section(runs)),
-    ]
+    parts = (
+        ("glance", "At a glance", glance),
+        ("cohort", "Cohort", cohort_section),
+        ("training", "Training", training_section),
+        ("quality", "Reconstructions and samples", quality_section),
+        ("classes", "Separation of the classes", classes_section),
+        ("bias", "Disease or scanner?", bias_section),
+        ("features", "Latent dimensions and axes as images", features_section),
+    )
+    sections = [Section(key, title, _write(title, part, runs)) for key, title, part in parts]
     if rest := _other_figures(runs):
         sections.append(Section("more", "More figures", rest))
     return [*sections, Section("provenance", "Provenance", provenance_section(runs))]
