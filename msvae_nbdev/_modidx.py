@@ -726,6 +726,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'msvae_nbdev/latent/classify.py'),
                                              'msvae_nbdev.latent.classify.classify': ( 'latent/classify.html#classify',
                                                                                        'msvae_nbdev/latent/classify.py'),
+                                             'msvae_nbdev.latent.classify.merged_sentence': ( 'latent/classify.html#merged_sentence',
+                                                                                              'msvae_nbdev/latent/classify.py'),
                                              'msvae_nbdev.latent.classify.predicted_scans': ( 'latent/classify.html#predicted_scans',
                                                                                               'msvae_nbdev/latent/classify.py')},
             'msvae_nbdev.latent.classify_run': { 'msvae_nbdev.latent.classify_run._example_scan': ( 'latent/classify_run.html#_example_scan',

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from msvae_nbdev.core import MsvaeError, read_json, read_tsv, write_json, write_tsv
 from msvae_nbdev.figures import load_figures
@@ -11,6 +12,7 @@ from msvae_nbdev.latent.classify import TOO_FEW, classify
 from msvae_nbdev.latent.classify_run import classify_run
 from msvae_nbdev.latent.latent_space import LatentSpace, directions, open_space
 from msvae_nbdev.latent.latents import surrogate_latents
+from msvae_nbdev.show.cli import app
 from msvae_nbdev.show.page import Section, html_page, probability_bars
 from msvae_nbdev.show.report import report
 from msvae_nbdev.show.run_sections import cohort_table
@@ -99,6 +101,18 @@ def test_a_merge_of_ones_own(tmp_path):
         classify_run(run, decode=toy_decode, merge={"x": ("ALS",)})
     with pytest.raises(MsvaeError, match="leaves one group"):
         classify_run(run, decode=toy_decode, merge={"all": result["labels"]})
+
+
+def test_the_command_takes_a_merge(tmp_path):
+    run = make_run(tmp_path / "run", CASES["dementia"])
+    asked = ["classify", str(run), "--merge", "dementia=early AD, AD"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "With early AD, AD as dementia: 0." in done.output
+    assert read_json(run / "lda.json")["merge"] == {"dementia": ["early AD", "AD"]}
+    for wrong, message in (("dementia", "NEW=OLD"), ("x=ALS", "no scan is of the group 'ALS'")):
+        failed = CliRunner().invoke(app, [*asked[:3], wrong])
+        assert isinstance(failed.exception, MsvaeError) and message in str(failed.exception)
 
 
 @pytest.mark.parametrize(

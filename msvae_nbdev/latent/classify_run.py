@@ -51,13 +51,15 @@ from .traversal import axis_pattern, feature_figure, morph_figure
 # %% ../../nbs/latent/10_classify_run.ipynb #5a91c103
 def _save_scans(run: Path, space: LatentSpace, about: str) -> None:
     "Figure 10, and the brains behind its points."
+    others = " Other components: where the scans differ most apart from their classes."
+    others = others if len(space.classes) < 4 else ""
     save_figure(
         discriminant_figure(space.lda, space.table, merge=space.merge),
         run,
         "lda-1-axes",
         "The latent space along its discriminant axes, as in figure 10",
         f"{about} Diamonds are test scans, faint dots training scans: only the diamonds are "
-        "evidence. Drag to turn, point at a scan to see what is known of it.",
+        f"evidence. Drag to turn, point at a scan to see what is known of it.{others}",
     )
     if space.volumes is not None:
         save_figure(
@@ -66,7 +68,7 @@ def _save_scans(run: Path, space: LatentSpace, about: str) -> None:
             "lda-1-scans",
             "The brains behind the points",
             "The slider goes through the test scans; the ring shows where the scan lies. "
-            "On a page with the report's script, a click on a diamond shows its brain.",
+            f"On a page with the report's script, a click on a diamond shows its brain.{others}",
         )
 
 # %% ../../nbs/latent/10_classify_run.ipynb #e622c054

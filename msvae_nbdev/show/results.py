@@ -14,6 +14,7 @@ from ..confound.accuracy import PREDICTOR_LABELS
 from ..evaluation.claims import claims_table
 from ..figures import load_figures
 from ..groups import group_label
+from ..latent.classify import merged_sentence
 from ..model.trained_run import TrainedRun
 from .page import format_cell, html_figure, html_table
 from .run_sections import not_done, run_name
@@ -188,6 +189,7 @@ def _lda_note(lda: dict) -> str:
         f"Balanced accuracy {format_cell(lda.get('balanced_accuracy'))}, by chance "
         f"{format_cell(lda.get('balanced_accuracy_chance'))}; LDA fitted on "
         f"{lda.get('n_train_patients')} patients, scored on {lda.get('n_test_patients')} others. "
+        f"{merged_sentence(lda)} "
         f"{' '.join(lda.get('notes') or [])} A precision by chance is the share of the class among "
         "the scans, a recall by chance the share of scans that were given this label."
     )
