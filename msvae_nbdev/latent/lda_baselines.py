@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .. import figures  # noqa: F401 (registers the template)
+from ..core import MsvaeError
 from ..evaluation.baselines import fit_pca
 from ..evaluation.lesion_contrast import ventricle_ml
 from ..groups import count_word, group_order
@@ -32,10 +33,13 @@ def _score_features(
     own, asked = known[: len(train)], known[len(train) :]
     X, Z = features[: len(train)][own], features[len(train) :][asked]
     train, test = train[own], test[asked]
-    classes = train.diagnosis.nunique()
-    if classes < 2 or len(train) <= classes or not len(test) or not np.ptp(X, axis=0).any():
-        return {"balanced_accuracy": None, "reason": "not known for enough scans"}
-    predicted = LatentLDA(shrinkage).fit(X, train.diagnosis).predict(Z)
+    unknown = {"balanced_accuracy": None, "reason": "not known for enough scans"}
+    if not len(train) or not len(test):
+        return unknown
+    try:
+        predicted = LatentLDA(shrinkage).fit(X, train.diagnosis).predict(Z)
+    except MsvaeError:  # one class, or a feature that does not vary within the classes
+        return unknown
     result = score(test.diagnosis, predicted, test.participant_id, labels, seed)
     kept = ("balanced_accuracy", "balanced_accuracy_interval", "balanced_accuracy_chance")
     recall = {label: row["recall"] for label, row in result["per_class"].items()}
