@@ -361,10 +361,12 @@ def save_figure(
 # %% ../nbs/04_figures.ipynb #516be0ef
 def load_figures(
     folder: str | Path,  # the run folder
+    *prefixes: str,  # beginnings of the names; none: all figures
 ) -> list:  # (name, title, caption, figure), sorted by name
-    "All figures stored in a run folder."
+    "The figures stored in a run folder."
     stored = []
-    for path in sorted((Path(folder) / "figures").glob("*.json")):
+    files = sorted((Path(folder) / "figures").glob("*.json"))
+    for path in (file for file in files if file.name.startswith(prefixes or "")):
         figure = go.Figure(read_json(path), skip_invalid=True)
         meta = figure.layout.meta or {}
         stored.append((path.stem, meta.get("title", path.stem), meta.get("caption", ""), figure))

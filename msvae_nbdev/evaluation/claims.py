@@ -83,7 +83,7 @@ def mean_score(
 
 # %% ../../nbs/evaluation/09_claims.ipynb #4d702d9e
 def separation(
-    scans: pd.DataFrame,  # lda_scans.tsv: participant_id, diagnosis, predicted_merged
+    scans: pd.DataFrame,  # lda_scans.tsv: participant_id, diagnosis_merged, predicted_merged
     weights: np.ndarray,  # (draws, scans)
     first: str,  # the class: healthy, ms or leuko
     second: str | None = None,  # the class to tell it from; None: all others
@@ -94,10 +94,17 @@ def separation(
         recall = weights @ (own * named) / (weights @ own)
         return recall - weights @ (others * named) / (weights @ others)
 
+# %% ../../nbs/evaluation/09_claims.ipynb #7e086aa3
+def _true_merged(scans: pd.DataFrame) -> pd.Series:
+    "The merged class of each scan; a run of version 0.1 knows only the merge of figure 10."
+    if "diagnosis_merged" in scans:
+        return scans["diagnosis_merged"]
+    return merge_groups(scans["diagnosis"])
+
 # %% ../../nbs/evaluation/09_claims.ipynb #e61d3c38
 def _members(scans: pd.DataFrame, first: str, second: str | None) -> tuple:  # three of (n,) bool
     "Scans of the class, scans of the others, scans taken for the class; merged classes."
-    truth = merge_groups(scans["diagnosis"]).to_numpy()
+    truth = _true_merged(scans).to_numpy()
     named = scans["predicted_merged"].to_numpy()
     among = np.ones(len(truth), bool)
     if second:
@@ -130,6 +137,8 @@ def _separation_counts(lda: dict | None, first: str, second: str | None) -> Esti
     if not lda or "merged" not in lda:
         return None
     labels, confusion = list(lda["merged"]["labels"]), np.array(lda["merged"]["confusion"])
+    if first not in labels or (second and second not in labels):
+        return None
     kept = [labels.index(name) for name in (first, second)] if second else range(len(labels))
     here = labels.index(first)
     hits = confusion[here, here]  # rows are the true class
@@ -239,11 +248,27 @@ def _sample_rows(runs: dict, kinds: dict) -> list:
             rows.append(_row(claim, name, f"{measure}, reconstructions - samples", _minus(*terms)))
     return rows
 
+# %% ../../nbs/evaluation/09_claims.ipynb #9acac5a6
+def _may_have(run: dict, *labels: str) -> bool:
+    "Whether a run has all of these merged classes, or has not said which it has."
+    if run.get("lda") and "merged" in run["lda"]:
+        return set(labels) <= set(run["lda"]["merged"]["labels"])
+    if run.get("lda_scans") is not None:
+        return set(labels) <= set(_true_merged(run["lda_scans"]))
+    scans = run.get("quality_scans")
+    if scans is None or "diagnosis" not in scans:
+        return True
+    return set(labels) <= set(merge_groups(scans["diagnosis"]))
+
 # %% ../../nbs/evaluation/09_claims.ipynb #7feab546
 def _ms_rows(runs: dict) -> list:
     "MS separates in every model."
     claim, measure = "MS separates from the rest", "recall of MS - share of the others taken for MS"
-    return [_row(claim, name, measure, _separation(run, "ms")) for name, run in runs.items()]
+    return [
+        _row(claim, name, measure, _separation(run, "ms"))
+        for name, run in runs.items()
+        if _may_have(run, "ms")
+    ]
 
 # %% ../../nbs/evaluation/09_claims.ipynb #b152d372
 def _size_rows(runs: dict, kinds: dict) -> list:
@@ -253,8 +278,9 @@ def _size_rows(runs: dict, kinds: dict) -> list:
     rows = []
     for kind in kinds:
         models, small, large = _sizes(runs, kinds, kind)
-        gain = _separation_gain(large, small, "leuko", "healthy") if small else None
-        rows.append(_row(separates, models, "recall - share of healthy taken for it", gain))
+        if all(_may_have(run, "leuko", "healthy") for run in runs.values()):
+            gain = _separation_gain(large, small, "leuko", "healthy") if small else None
+            rows.append(_row(separates, models, "recall - share of healthy taken for it", gain))
         if kind == "vae":
             gain = _score_gain(small, large, "mse") if small else None
             row = _row(improves, models, "mse, smaller - larger", gain)

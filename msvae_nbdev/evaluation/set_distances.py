@@ -220,10 +220,10 @@ def _floors(real: SetFeatures, train: SetFeatures, size: int, seed: int) -> dict
 
 # %% ../../nbs/evaluation/06_set_distances.ipynb #7753bd72
 def _clipped(intervals: np.ndarray | None) -> dict:  # measure: [lower, upper] or None
-    "Intervals by name; shares stay in [0, 1]."
+    "Intervals by name; shares stay in [0, 1], and a distance is not negative."
     if intervals is None:
         return dict.fromkeys(SET_MEASURES)
-    ranges = {"precision": (0, 1), "recall": (0, 1)}
+    ranges = {"frechet": (0, np.inf), "precision": (0, 1), "recall": (0, 1)}
     return {
         name: np.clip(interval, *ranges.get(name, (-np.inf, np.inf))).tolist()
         for name, interval in zip(SET_MEASURES, intervals)

@@ -21,6 +21,8 @@ def _pooled_covariance(
 ) -> tuple:  # (correlation (k, k), standard deviation (k,), the shrinkage used)
     "Covariance of standardised residuals; infinite deviation where a dimension never moves."
     spread = np.sqrt((residuals**2).mean(0))
+    if not spread.max() > 0:
+        raise MsvaeError("no latent varies within the classes: the training has collapsed")
     live = spread > 1e-6 * spread.max()
     standard = residuals[:, live] / spread[live]
     if shrinkage == "auto":

@@ -7,6 +7,7 @@ __all__ = ['patient_means', 'effect_sizes', 'effect_figure', 'acquisition_effect
 
 # %% ../../nbs/latent/05_effects.ipynb #2177934f
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,23 +17,23 @@ from scipy import stats
 from .. import figures  # noqa: F401 (registers the template)
 from ..cohort.columns import ACQUISITION
 from ..core import MsvaeError
-from ..groups import DIAGNOSES, DIAGNOSIS_LABELS, merge_groups
+from ..groups import FIGURE_10, as_labels, group_label, group_order, merge_groups
 from .latents import latent_matrix
 
 # %% ../../nbs/latent/05_effects.ipynb #097e504a
 def patient_means(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
 ) -> tuple:  # (latents (p, k) as a DataFrame, diagnosis (p,)), both with participant_id as index
-    "The mean latents of each training patient with a known diagnosis."
-    train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)]
+    "The mean latents of each training patient with a diagnosis."
+    train = table.assign(diagnosis=as_labels(table.diagnosis))
+    train = train[(train.split == "train") & train.diagnosis.notna()]
     z = pd.DataFrame(latent_matrix(train), index=train.index).groupby(train.participant_id).mean()
     return z, train.groupby("participant_id").diagnosis.first()
 
 # %% ../../nbs/latent/05_effects.ipynb #868cb644
 def _class_groups(z: pd.DataFrame, diagnosis: pd.Series) -> dict:  # label: latents (n, k)
     "The patients of each class that has at least two. `MsvaeError` with fewer than two classes."
-    labels = ("healthy", "ms", "leuko", *DIAGNOSES[2:])
-    found = {label: z[diagnosis == label].to_numpy() for label in labels}
+    found = {label: z[diagnosis == label].to_numpy() for label in group_order(diagnosis)}
     found = {label: group for label, group in found.items() if len(group) >= 2}
     if len(found) < 2:
         raise MsvaeError(
@@ -52,11 +53,11 @@ def _f_test(groups: list) -> np.ndarray:  # (k,) p; 1 where a dimension does not
 # %% ../../nbs/latent/05_effects.ipynb #4eb776d7
 def effect_sizes(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
-    merge: bool = True,  # the three leukoencephalopathies as one class
+    merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> pd.DataFrame:  # per dimension, largest first: eta2, p, q (false discovery rate), d_<class>
     "How much each latent dimension differs between the classes, over training patients."
     z, diagnosis = patient_means(table)
-    groups = _class_groups(z, merge_groups(diagnosis) if merge else diagnosis)
+    groups = _class_groups(z, merge_groups(diagnosis, merge))
     everyone = np.concatenate(list(groups.values()))
     within = sum(((group - group.mean(0)) ** 2).sum(0) for group in groups.values())
     total = ((everyone - everyone.mean(0)) ** 2).sum(0)
@@ -84,7 +85,7 @@ def effect_figure(
     names = [name for name in top if name.startswith("d_")]
     reach = max(1.0, float(top[names].abs().to_numpy().max()))
     ticks = [f"{name}{' *' if q < 0.05 else ''}" for name, q in zip(top.index, top.q)]
-    rows = [DIAGNOSIS_LABELS[name[2:]] for name in names]
+    rows = [group_label(name[2:]) for name in names]
     heat = go.Heatmap(z=top[names].T.round(3), x=ticks, y=rows, xgap=1, ygap=1)
     heat.update(colorscale="RdBu_r", zmid=0, zmin=-reach, zmax=reach, colorbar_title="Cohen's d")
     heat.customdata = np.repeat(top.eta2.round(3).to_numpy()[None], len(names), 0)
@@ -93,8 +94,9 @@ def effect_figure(
         "class explains %{customdata:.1%}<extra></extra>"
     )
     figure = go.Figure(heat).update_xaxes(showgrid=False, tickangle=-60)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    return figure.update_layout(template="msvae", title=title, height=330)
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category", automargin=True)
+    height = max(330, 180 + 22 * len(rows))
+    return figure.update_layout(template="msvae", title=title, height=height)
 
 # %% ../../nbs/latent/05_effects.ipynb #3889aba0
 def _within(values: np.ndarray, diagnosis: np.ndarray) -> np.ndarray:
@@ -137,7 +139,7 @@ def acquisition_effects(
     columns: tuple = ACQUISITION,  # those that are absent or constant are left out
 ) -> pd.DataFrame:  # row per dimension and column, largest r2 (given the class) first; p, q, n
     "How much each latent dimension follows the acquisition within the classes (training patients)."
-    train = table[(table.split == "train") & table.diagnosis.isin(DIAGNOSES)]
+    train = table[(table.split == "train") & table.diagnosis.notna()]
     train = train.drop_duplicates("participant_id")
     found = []
     for column in columns:

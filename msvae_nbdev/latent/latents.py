@@ -12,7 +12,7 @@ import pandas as pd
 import msvae_nbdev.figures  # noqa: F401, registers the template of the figures of this part
 from ..cohort.split import split_patients
 from ..core import MsvaeError
-from ..groups import DIAGNOSES, TABLE1
+from ..groups import TABLE1, as_labels
 
 # %% ../../nbs/latent/00_latents.ipynb #f3d3847d
 def latent_columns(table: pd.DataFrame) -> list:
@@ -50,11 +50,17 @@ def check_columns(
 
 # %% ../../nbs/latent/00_latents.ipynb #720a91b0
 def labelled_scans(
-    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split
-) -> tuple:  # (training scans, test scans), those with one of `DIAGNOSES`
+    table: pd.DataFrame,  # one row per scan: participant_id, diagnosis (any labels), split
+) -> tuple:  # (training scans, test scans), those with a diagnosis, as text
     "The scans to fit on and to score on. `MsvaeError` where one of the two is impossible."
     check_columns(table)
-    known = table[table.diagnosis.isin(DIAGNOSES)]
+    known = table.assign(diagnosis=as_labels(table.diagnosis)).dropna(subset="diagnosis")
+    if not len(known):
+        raise MsvaeError(
+            "no scan has a diagnosis: there are no groups to tell apart (add the column diagnosis "
+            "to the cohort, and encode again)"
+        )
+    _check_patients(known)
     train, test = known[known.split == "train"], known[known.split == "test"]
     number = train.diagnosis.nunique()
     if number < 2:
@@ -66,6 +72,17 @@ def labelled_scans(
             "no test patient has a diagnosis: there is nothing to score the discriminant on"
         )
     return train, test
+
+
+def _check_patients(known: pd.DataFrame) -> None:
+    "`MsvaeError` where a patient has more than one diagnosis."
+    groups = known.groupby(known.participant_id.astype(str)).diagnosis.unique()
+    several = groups[groups.map(len) > 1]
+    if len(several):
+        raise MsvaeError(
+            f"{len(several)} patients are in more than one group, such as {several.index[0]} "
+            f"({', '.join(several.iloc[0])}): give each patient one diagnosis"
+        )
 
 # %% ../../nbs/latent/00_latents.ipynb #f8f93b9a
 _PROTOCOLS = pd.DataFrame(

@@ -11,8 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .. import figures  # noqa: F401 (registers the template)
+from ..core import MsvaeError
 from ..evaluation.baselines import fit_pca
 from ..evaluation.lesion_contrast import ventricle_ml
+from ..groups import count_word, group_order
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 from .scores import score
@@ -21,6 +23,7 @@ from .scores import score
 def _score_features(
     train: pd.DataFrame,  # training scans: participant_id, diagnosis
     test: pd.DataFrame,  # test scans
+    labels: list,  # of the classes
     features: np.ndarray,  # (scans of train, then of test; f); NaN where a feature is unknown
     seed: int,
     shrinkage=None,  # as for `LatentLDA`
@@ -30,10 +33,14 @@ def _score_features(
     own, asked = known[: len(train)], known[len(train) :]
     X, Z = features[: len(train)][own], features[len(train) :][asked]
     train, test = train[own], test[asked]
-    if train.diagnosis.nunique() < 2 or not len(test) or not np.ptp(X, axis=0).any():
-        return {"balanced_accuracy": None, "reason": "not known for enough scans"}
-    predicted = LatentLDA(shrinkage).fit(X, train.diagnosis).predict(Z)
-    result = score(test.diagnosis, predicted, test.participant_id, seed=seed)
+    unknown = {"balanced_accuracy": None, "reason": "not known for enough scans"}
+    if not len(train) or not len(test):
+        return unknown
+    try:
+        predicted = LatentLDA(shrinkage).fit(X, train.diagnosis).predict(Z)
+    except MsvaeError:  # one class, or a feature that does not vary within the classes
+        return unknown
+    result = score(test.diagnosis, predicted, test.participant_id, labels, seed)
     kept = ("balanced_accuracy", "balanced_accuracy_interval", "balanced_accuracy_chance")
     recall = {label: row["recall"] for label, row in result["per_class"].items()}
     return {name: result[name] for name in kept} | {"n_test_scans": len(test), "recall": recall}
@@ -46,11 +53,12 @@ def _ages(table: pd.DataFrame) -> np.ndarray:  # (n, 1), years; NaN where unknow
     return pd.to_numeric(table["age"], errors="coerce").to_numpy(float)[:, None]
 
 # %% ../../nbs/latent/08_lda_baselines.ipynb #b4ebd115
-def _score_pca(train, test, volumes: tuple, seed: int, mirrored: bool) -> dict:
+def _score_pca(train, test, labels: list, volumes: tuple, seed: int, mirrored: bool) -> dict:
     "LDA on the scores of a PCA of the training volumes, with as many components as latents."
     pca = fit_pca(volumes[0], latent_matrix(train).shape[1], seed, mirrored)
     codes = [pca.transform(part) for part in volumes]
-    result = _score_features(train, test, np.concatenate(codes).astype(float), seed, "auto")
+    features = np.concatenate(codes).astype(float)
+    result = _score_features(train, test, labels, features, seed, "auto")
     facts = {"components": len(pca.components), "train_scans": pca.train_scans}
     return result | facts | {"mirrored": mirrored}
 
@@ -64,12 +72,13 @@ def score_baselines(
 ) -> dict:  # age_only, and with volumes age_and_ventricles and pca_voxels
     "What LDA reaches in the same split without the latents."
     age = _ages(pd.concat([train, test]))
-    result = {"age_only": _score_features(train, test, age, seed)}
+    labels = group_order([*train.diagnosis, *test.diagnosis])
+    result = {"age_only": _score_features(train, test, labels, age, seed)}
     if volumes is not None:
         size = np.log(np.concatenate([ventricle_ml(part) for part in volumes]) + 1)[:, None]
         both = np.hstack([age, size]) if np.isfinite(age).any() else size
-        result["age_and_ventricles"] = _score_features(train, test, both, seed)
-        result["pca_voxels"] = _score_pca(train, test, volumes, seed, mirrored)
+        result["age_and_ventricles"] = _score_features(train, test, labels, both, seed)
+        result["pca_voxels"] = _score_pca(train, test, labels, volumes, seed, mirrored)
     return result
 
 # %% ../../nbs/latent/08_lda_baselines.ipynb #0ed8c99b
@@ -97,7 +106,7 @@ def _add_accuracies(figure: go.Figure, names: list, values: list, intervals: lis
 # %% ../../nbs/latent/08_lda_baselines.ipynb #a5cfeb17
 def baselines_figure(
     result: dict,  # from `classify`
-    title: str = "Balanced accuracy on test patients, five classes",
+    title: str = "",
 ) -> go.Figure:  # points with intervals
     "The latents beside the baselines, in the same split."
     rows = {"Latents": result}
@@ -115,4 +124,5 @@ def baselines_figure(
     figure.update_xaxes(range=[0, 1.02], title="mean recall (shaded: with diagnoses shuffled)")
     figure.update_yaxes(autorange="reversed")
     height = 150 + 45 * len(rows)
+    title = title or f"Balanced accuracy on test patients, {count_word(result['labels'])} classes"
     return figure.update_layout(template="msvae", title=title, height=height, showlegend=False)

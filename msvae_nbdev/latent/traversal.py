@@ -6,6 +6,8 @@
 __all__ = ['traverse', 'difference_image', 'image_pairs', 'feature_figure', 'axis_pattern', 'centroids', 'morph_figure']
 
 # %% ../../nbs/latent/06_traversal.ipynb #d875faaf
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,7 +15,14 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from ..figures import mosaic, plane_images
-from ..groups import DIAGNOSES, DIAGNOSIS_COLORS, DIAGNOSIS_LABELS, merge_groups
+from msvae_nbdev.groups import (
+    FIGURE_10,
+    as_labels,
+    group_colors,
+    group_label,
+    group_order,
+    merge_groups,
+)
 from .calibration import tempered
 from .discriminant import LatentLDA
 from .effects import patient_means
@@ -71,16 +80,17 @@ def image_pairs(
     return [np.vstack([brain, gap, other]) for brain, other in zip(brains, differences)], reach
 
 # %% ../../nbs/latent/06_traversal.ipynb #d84dcb2b
-def _add_densities(figure: go.Figure, table: pd.DataFrame, values: np.ndarray, grid) -> None:
-    "One filled density curve per merged class; fewer than ten scans are drawn as points."
-    classes = merge_groups(table.diagnosis)
-    for label in ("healthy", "ms", "leuko"):
+def _add_densities(figure: go.Figure, table, values: np.ndarray, grid, merge: Mapping) -> None:
+    "One density curve per merged class, filled if they are few; fewer than ten scans as points."
+    classes, colors = merge_groups(table.diagnosis, merge), group_colors(table.diagnosis, merge)
+    for label in group_order(classes):
         own = values[(classes == label).to_numpy()]
-        color = DIAGNOSIS_COLORS[label]
-        style = dict(name=f"{DIAGNOSIS_LABELS[label]} ({len(own)} scans)", row=1, col=1)
+        color = colors[label]
+        style = dict(name=f"{group_label(label)} ({len(own)} scans)", row=1, col=1)
         if len(own) >= 10 and own.std() > 0:
             curve = stats.gaussian_kde(own)(grid)
-            shape = dict(fill="tozeroy", line_color=color, opacity=0.6)
+            fill = "tozeroy" if len(colors) <= 8 else "none"
+            shape = dict(fill=fill, line_color=color, opacity=0.6)
             figure.add_scatter(x=grid.round(3), y=curve.round(4), **shape, **style)
         else:
             marker = dict(color=color, size=9)
@@ -150,15 +160,17 @@ def feature_figure(
     at: float = 0.0,  # the coordinate of `start`
     steps: int = 9,  # images
     title: str = "",
+    merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> go.Figure:  # with a slider
     "Figures 12 and 13: a feature by class, the brains along it, and what changes in them."
-    known = table.diagnosis.isin(DIAGNOSES).to_numpy()
+    table = table.assign(diagnosis=as_labels(table.diagnosis))
+    known = table.diagnosis.notna().to_numpy()
     low, high = np.percentile(coordinate[known], [1, 99])
     values = np.linspace(low, high, steps)
     volumes = traverse(decode, direction, values - at, start)
     reference = steps // 2 if start is None else int(np.abs(values - at).argmin())
     figure = make_subplots(1, 2, column_widths=[0.38, 0.62], horizontal_spacing=0.04)
-    _add_densities(figure, table[known], coordinate[known], np.linspace(low, high, 80))
+    _add_densities(figure, table[known], coordinate[known], np.linspace(low, high, 80), merge)
     top = 1.05 * max(max(curve.y) for curve in figure.data if len(curve.y)) or 1.0
     named = f"{name} = {values[reference]:.2f}"
     _finish_traversal(figure, volumes, values, reference, steps - 2, name, named)
@@ -181,24 +193,26 @@ def axis_pattern(
 # %% ../../nbs/latent/06_traversal.ipynb #40642d21
 def centroids(
     table: pd.DataFrame,  # one row per scan: participant_id, diagnosis, split, z_0 ... z_{k-1}
-) -> dict:  # class (also leuko, the three together): (k,) mean over the training patients
+    merge: Mapping = FIGURE_10,  # merged classes have a mean of their own, and come last
+) -> dict:  # class: (k,) mean over the training patients
     "The means of the classes, each patient counted once."
     z, diagnosis = patient_means(table)
-    found = {label: diagnosis == label for label in DIAGNOSES}
-    found["leuko"] = merge_groups(diagnosis) == "leuko"
+    found = {label: diagnosis == label for label in group_order(diagnosis)}
+    merged = merge_groups(diagnosis, merge)
+    found |= {label: merged == label for label in merge}
     return {label: z[rows].mean().to_numpy() for label, rows in found.items() if rows.any()}
 
 # %% ../../nbs/latent/06_traversal.ipynb #cf3ea6dd
 def _add_probabilities(figure: go.Figure, model: LatentLDA, x: np.ndarray, proba) -> None:
     "The probability of each class along a line."
-    order = {label: number for number, label in enumerate(DIAGNOSES)}
-    for label, column in sorted(zip(model.classes_, proba.T), key=lambda pair: order[pair[0]]):
+    columns = dict(zip(model.classes_, proba.T))
+    for label, color in group_colors(model.classes_).items():
         figure.add_scatter(
             x=x.round(3),
-            y=column.round(4),
+            y=columns[label].round(4),
             mode="lines",
-            name=DIAGNOSIS_LABELS.get(label, label),
-            line_color=DIAGNOSIS_COLORS.get(label),
+            name=group_label(label),
+            line_color=color,
             row=1,
             col=1,
         )

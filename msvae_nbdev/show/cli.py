@@ -174,12 +174,14 @@ def evaluate(run: opt.Run, samples: opt.Samples = 64, seed: opt.SamplingSeed = 0
 
 # %% ../../nbs/show/11_cli.ipynb #39c0b9d6
 @app.command()
-def classify(run: opt.Run):
+def classify(run: opt.Run, merge: opt.Merge = None):
     "Separate the classes by LDA of the latents, as in figure 10 and table 2 (lda.json, figures)."
-    from msvae_nbdev.latent.classify import classify_run
+    from msvae_nbdev.groups import parse_merge
+    from msvae_nbdev.latent.classify import accuracy_sentence
+    from msvae_nbdev.latent.classify_run import classify_run
 
-    result = classify_run(run)
-    typer.echo(f"{run}: balanced accuracy on held-out patients {_balanced(result):.2f}")
+    result = classify_run(run, merge=parse_merge(merge or []) or None)
+    typer.echo(f"{run}: {accuracy_sentence(result)}")
 
 # %% ../../nbs/show/11_cli.ipynb #fcf8fe80
 def _balanced(result: dict) -> float:
@@ -190,11 +192,13 @@ def _balanced(result: dict) -> float:
 
 # %% ../../nbs/show/11_cli.ipynb #43e9733e
 @app.command()
-def bias(run: opt.Run):
-    "Disease or scanner? Tell what of the separation the acquisition explains (bias.json, figures)."
+def bias(run: opt.Run, merge: opt.Merge = None, nuisance: opt.Nuisances = None):
+    "Disease, age or scanner? Tell what explains the separation in a run (bias.json, figures)."
     from msvae_nbdev.confound.audit import audit_run
+    from msvae_nbdev.groups import FIGURE_10, parse_merge
 
-    result = audit_run(run)
+    merge = parse_merge(merge) if merge else FIGURE_10
+    result = audit_run(run, merge=merge, nuisance=opt.names(nuisance) or ())
     confound = result["confound"]
     typer.echo(
         f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, "
@@ -216,7 +220,7 @@ def audit(
     age: opt.AgeColumn = "age",
     sex: opt.SexColumn = "sex",
     nuisance: opt.Nuisances = None,
-    merge: opt.Merges = None,
+    merge: opt.Merge = None,
     output: opt.AuditFolder = Path("audit"),
 ):
     "Disease, age or scanner? Audit any table of features (bias.json, audit.html)."
@@ -274,9 +278,15 @@ def predict(
 # %% ../../nbs/show/11_cli.ipynb #4dc2f986
 def _answer(scan: dict) -> str:
     "The most probable class of a scan, or that it is out of distribution, and its distance."
+    from msvae_nbdev.show.page import format_share
+
     said = "out of distribution"
     if not scan["out_of_distribution"]:
-        said = f"{scan['predicted']} {scan['p_' + scan['predicted']]:.0%}"
+        name = scan["predicted"]
+        known = isinstance(name, str)  # else NaN, in the table of a run without classes
+        said = f"{name} {format_share(scan['p_' + name])}" if known else "no classes in this run"
+    if isinstance(scan["in_split"], str):
+        said += f"; a participant of this name is in the run's {scan['in_split']} part"
     percentile = scan["distance_percentile"]
     return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"
 

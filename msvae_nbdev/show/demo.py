@@ -75,7 +75,7 @@ def _analyse(run: Path, prepared: Path) -> None:
     "Encode, evaluate, classify and audit one run."
     from msvae_nbdev.confound.audit import audit_run
     from msvae_nbdev.evaluation.evaluate import evaluate_run
-    from msvae_nbdev.latent.classify import classify_run
+    from msvae_nbdev.latent.classify_run import classify_run
     from msvae_nbdev.model.trained_run import encode
 
     encode(run, prepared)

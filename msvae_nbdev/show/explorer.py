@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core import MsvaeError, atomic_path
-from ..groups import DIAGNOSIS_LABELS
+from ..groups import group_label
 from ..latent.latent_space import LatentSpace, open_space
 from .new_scan import planes_png
 from .walk import LatentWalk, describe_code
@@ -55,7 +55,7 @@ class StartPanel:
 
     def fill(self, walk: LatentWalk) -> None:
         "Offer the classes and scans of a run."
-        means = [(f"mean {DIAGNOSIS_LABELS[name]}", name) for name in walk.space.centroids]
+        means = [(f"mean {group_label(name)}", name) for name in walk.space.centroids]
         self.begin.options = [("zero, as in figures 12 and 13", "zero"), *means]
         self.begin.value = "zero"
         self.scan_list.options = tuple(walk.scans)

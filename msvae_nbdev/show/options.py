@@ -7,9 +7,9 @@ __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 
            'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'KeepFull', 'TrainedRun',
            'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience',
            'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed', 'Deterministic',
-           'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed', 'Runs',
+           'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed', 'Merge', 'Runs',
            'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features',
-           'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'Merges', 'AuditFolder',
+           'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder',
            'Objective', 'Size', 'names']
 
 # %% ../../nbs/show/10_options.ipynb #e9d750f0
@@ -178,6 +178,15 @@ LatentsFile = Annotated[
 Samples = Annotated[int, typer.Option(min=2, help="Number of volumes to sample from the prior.")]
 SamplingSeed = Annotated[int, typer.Option(help="Random seed of the samples and of the bootstrap.")]
 
+# %% ../../nbs/show/10_options.ipynb #6f5934b3
+Merge = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Groups to take as one, as NEW=OLD,OLD, such as leuko=leuko1,leuko2,leuko3; may be given "
+        "again; default: the merge of the paper's figure 10, where its groups are there."
+    ),
+]
+
 # %% ../../nbs/show/10_options.ipynb #ce787dea
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, shown side by side.")]
 ReportFile = Annotated[Path, typer.Option("-o", "--output", help="The page to write.")]
@@ -231,10 +240,6 @@ Nuisances = Annotated[
     typer.Option(
         help="Further columns to be held fixed, separated by commas, such as motion,brain_ml."
     ),
-]
-Merges = Annotated[
-    list[str] | None,
-    typer.Option("--merge", help="Classes to be taken as one: NEW=OLD,OLD; may be repeated."),
 ]
 AuditFolder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for bias.json and audit.html.")

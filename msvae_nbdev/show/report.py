@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 from ..core import MsvaeError, atomic_path
+from ..model.trained_run import TrainedRun
 from .page import Section, html_page, html_table
 from msvae_nbdev.show.results import (
     bias_section,
@@ -20,7 +21,12 @@ from msvae_nbdev.show.results import (
     quality_section,
     stored_figures,
 )
-from .run_folder import RunFolder, cohort_section, training_section
+from msvae_nbdev.show.run_sections import (
+    cohort_section,
+    run_name,
+    run_origin,
+    training_section,
+)
 
 # %% ../../nbs/show/06_report.ipynb #e35d03ff
 GLANCE_HEADER = [
@@ -44,12 +50,12 @@ GLANCE_NOTE = (
 
 # %% ../../nbs/show/06_report.ipynb #d144309d
 def glance(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "The summary: a table with a row per run, and what each run says of itself in words."
     page = html_table(GLANCE_HEADER, [_glance_row(run) for run in runs], GLANCE_NOTE)
     sentences = [
-        f"<li><b>{escape(run.name)}</b>: {escape(text)}</li>"
+        f"<li><b>{escape(run_name(run))}</b>: {escape(text)}</li>"
         for run in runs
         for text in ((run.quality or {}).get("verdict"), bias_sentence(run))
         if text
@@ -57,26 +63,34 @@ def glance(
     return page + (f"<ul>{''.join(sentences)}</ul>" if sentences else "")
 
 # %% ../../nbs/show/06_report.ipynb #d22ab992
-def _glance_row(run: RunFolder) -> list:
+def _glance_row(run: TrainedRun) -> list:
     "The summary of one run; what has not been done is None."
     quality, lda = run.quality or {}, run.lda or {}
     test = quality.get("test", {})
     return [
-        run.name,
+        run_name(run),
         len(run.history) if run.history is not None else None,
         quality.get("n", {}).get("train_scans"),
         test.get("mse"),
         quality.get("baseline", {}).get("pca", {}).get("mse"),
         test.get("sharpness_ratio"),
         test.get("resolution_mm"),
-        (lda.get("balanced_accuracy"), lda.get("balanced_accuracy_interval")),
+        _balanced_accuracy(lda),
         lda.get("balanced_accuracy_chance"),
         (run.bias or {}).get("confound", {}).get("verdict"),
     ]
 
+# %% ../../nbs/show/06_report.ipynb #d552bbf8
+def _balanced_accuracy(lda: dict):
+    "The accuracy with its interval; no number where no class has two test patients."
+    value, interval = lda.get("balanced_accuracy"), lda.get("balanced_accuracy_interval")
+    if value is None:
+        return None
+    return (value, interval) if interval else "too few test patients"
+
 # %% ../../nbs/show/06_report.ipynb #7f3a4a4a
 def provenance_section(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML, folded
     "Settings, versions, seeds and hardware of each run."
     page = ""
@@ -89,7 +103,7 @@ def provenance_section(
         ]
         note = "" if run.provenance else "no provenance.json in this run"
         table = html_table(["What", "Value"], rows, note)
-        page += f"<details><summary>{escape(run.name)}</summary>{table}</details>"
+        page += f"<details><summary>{escape(run_name(run))}</summary>{table}</details>"
     return page
 
 # %% ../../nbs/show/06_report.ipynb #1561cba7
@@ -110,25 +124,38 @@ def report(
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
     if not runs:
         raise MsvaeError("no run to report on: name at least one run folder")
-    runs = [RunFolder(run) for run in runs]
-    title = "Latent space of FLAIR brain scans: " + ", ".join(run.name for run in runs)
-    page = html_page(title, _sections(runs), [run.origin for run in runs])
+    runs = [TrainedRun(run) for run in runs]
+    title = "Latent space of FLAIR brain scans: " + ", ".join(map(run_name, runs))
+    page = html_page(title, _sections(runs), list(map(run_origin, runs)))
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(output)
 
+# %% ../../nbs/show/06_report.ipynb #65ec86e8
+def _write(title: str, part, runs: list) -> str:  # HTML
+    "A section of the report. `MsvaeError` where a file of a run is of another shape."
+    try:
+        return part(runs)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        places = ", ".join(str(run.path) for run in runs)
+        raise MsvaeError(
+            f"the section {title!r} cannot be written: a file in {places} is not as msvae writes "
+            f"it ({type(error).__name__}: {error}); run its step again"
+        ) from error
+
 # %% ../../nbs/show/06_report.ipynb #0e7e0740
 def _sections(runs: list) -> list:
     "The parts of the report in order."
-    sections = [
-        Section("glance", "At a glance", glance(runs)),
-        Section("cohort", "Cohort", cohort_section(runs)),
-        Section("training", "Training", training_section(runs)),
-        Section("quality", "Reconstructions and samples", quality_section(runs)),
-        Section("classes", "Separation of the classes", classes_section(runs)),
-        Section("bias", "Disease or scanner?", bias_section(runs)),
-        Section("features", "Latent dimensions and axes as images", features_section(runs)),
-    ]
+    parts = (
+        ("glance", "At a glance", glance),
+        ("cohort", "Cohort", cohort_section),
+        ("training", "Training", training_section),
+        ("quality", "Reconstructions and samples", quality_section),
+        ("classes", "Separation of the classes", classes_section),
+        ("bias", "Disease or scanner?", bias_section),
+        ("features", "Latent dimensions and axes as images", features_section),
+    )
+    sections = [Section(key, title, _write(title, part, runs)) for key, title, part in parts]
     if rest := _other_figures(runs):
         sections.append(Section("more", "More figures", rest))
     return [*sections, Section("provenance", "Provenance", provenance_section(runs))]
@@ -137,5 +164,6 @@ def _sections(runs: list) -> list:
 def _other_figures(runs: list) -> str:
     "Figures that no section asks for."
     known = ("quality-", "lda-", "bias-")
-    names = [name for run in runs for name, *_ in run.figures if not name.startswith(known)]
-    return stored_figures(runs, *names)
+    files = sorted(file.name for run in runs for file in (run.path / "figures").glob("*.json"))
+    others = [name for name in files if not name.startswith(known)]
+    return stored_figures(runs, *others) if others else ""

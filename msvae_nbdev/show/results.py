@@ -12,27 +12,25 @@ from html import escape
 
 from ..confound.accuracy import PREDICTOR_LABELS
 from ..evaluation.claims import claims_table
-from ..groups import DIAGNOSIS_LABELS
+from ..figures import load_figures
+from ..groups import group_label
+from ..latent.classify import merged_sentence
+from ..model.trained_run import TrainedRun
 from .page import format_cell, html_figure, html_table
-from .run_folder import RunFolder
+from .run_sections import not_done, run_name
 
 # %% ../../nbs/show/05_results.ipynb #2c4a0274
 def stored_figures(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
     *prefixes: str,  # beginnings of the figures' names
 ) -> str:  # HTML, the same figure of all runs side by side
     "The figures of the runs whose names start with one of the prefixes."
-    names = [name for run in runs for name, *_ in run.figures if name.startswith(prefixes)]
-    page = ""
-    for wanted in dict.fromkeys(names):
-        found = [
-            html_figure(figure, title, caption, run.name if len(runs) > 1 else "")
-            for run in runs
-            for name, title, caption, figure in run.figures
-            if name == wanted
-        ]
-        page += f"<div class='side'>{''.join(found)}</div>"
-    return page
+    labels = [run_name(run) if len(runs) > 1 else "" for run in runs]
+    groups = {}
+    for run, label in zip(runs, labels):
+        for name, title, caption, figure in load_figures(run.path, *prefixes):
+            groups.setdefault(name, []).append(html_figure(figure, title, caption, label))
+    return "".join(f"<div class='side'>{''.join(found)}</div>" for found in groups.values())
 
 # %% ../../nbs/show/05_results.ipynb #c1f269d0
 QUALITY_ROWS = {
@@ -65,7 +63,7 @@ SAMPLE_ROWS = {
 
 # %% ../../nbs/show/05_results.ipynb #4825dde8
 def quality_table(
-    runs: list,  # of `RunFolder` with `quality`
+    runs: list,  # of `TrainedRun` with `quality`
 ) -> str:  # HTML
     "Reconstruction and sample measures, a column per model and baseline."
     columns = _quality_columns(runs)
@@ -77,27 +75,27 @@ def quality_table(
     )
     note = (
         f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by "
-        "patient bootstrap. The measures are defined in part evaluation of the documentation."
+        "patient bootstrap."
     )
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
     if sampled:
         rows = _measure_rows(SAMPLE_ROWS, [run.quality["samples"] for run in sampled])
         note = f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model."
-        page += html_table(["Samples", *[run.name for run in sampled]], rows, note)
+        page += html_table(["Samples", *[run_name(run) for run in sampled]], rows, note)
     return page
 
 # %% ../../nbs/show/05_results.ipynb #774c8b0e
 def _quality_columns(runs: list) -> dict:  # name: measures
     "The models, then their baselines; a baseline that several runs share stands once."
-    columns = {run.name: run.quality["test"] for run in runs}
+    columns = {run_name(run): run.quality["test"] for run in runs}
     for run in runs:
         baseline = run.quality["baseline"]
         components = baseline.get("pca", {}).get("components", "")
         for name, label in (("pca", f"PCA-{components}"), ("mean", "Mean image")):
             measures = baseline.get(name)
             if measures and columns.get(label, measures)["mse"] != measures["mse"]:
-                label += f" of {run.name}"  # of another cohort or split
+                label += f" of {run_name(run)}"  # of another cohort or split
             if measures:
                 columns[label] = measures
     return columns
@@ -125,11 +123,10 @@ CLAIMS_BY_SCAN = (
 
 # %% ../../nbs/show/05_results.ipynb #fbf42d8e
 def claims(
-    runs: list,  # of `RunFolder` with `quality`
+    runs: list,  # of `TrainedRun` with `quality`
 ) -> str:  # HTML
     "The paper's claims, tested on these runs."
-    files = ("quality", "lda", "quality_scans", "lda_scans")
-    table = claims_table({run.name: {file: getattr(run, file) for file in files} for run in runs})
+    table = claims_table({run_name(run): run.path for run in runs})
     rows = [
         [
             row.claim,
@@ -147,12 +144,12 @@ def claims(
 
 # %% ../../nbs/show/05_results.ipynb #b001e752
 def quality_section(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Measures, the paper's claims, and figures."
     done = [run for run in runs if run.quality]
     page = quality_table(done) + claims(done) if done else ""
-    page += "".join(run.missing("evaluate") for run in runs if not run.quality)
+    page += "".join(not_done(run, "evaluate") for run in runs if not run.quality)
     return page + stored_figures(runs, "quality-")
 
 # %% ../../nbs/show/05_results.ipynb #f5777901
@@ -168,12 +165,12 @@ LDA_HEADER = [
 
 # %% ../../nbs/show/05_results.ipynb #a098131b
 def lda_table(
-    run: RunFolder,  # with `lda`
+    run: TrainedRun,  # with `lda`
 ) -> str:  # HTML
     "Precision and recall per class on held-out patients, chance beside them."
     rows = [
         [
-            DIAGNOSIS_LABELS.get(name, name),
+            group_label(name),
             each.get("n_scans"),
             each.get("n_patients"),
             (each.get("precision"), each.get("precision_interval")),
@@ -183,7 +180,7 @@ def lda_table(
         ]
         for name, each in run.lda.get("per_class", {}).items()
     ]
-    return f"<h3>{escape(run.name)}</h3>" + html_table(LDA_HEADER, rows, _lda_note(run.lda))
+    return f"<h3>{escape(run_name(run))}</h3>" + html_table(LDA_HEADER, rows, _lda_note(run.lda))
 
 # %% ../../nbs/show/05_results.ipynb #350d1bc4
 def _lda_note(lda: dict) -> str:
@@ -192,25 +189,26 @@ def _lda_note(lda: dict) -> str:
         f"Balanced accuracy {format_cell(lda.get('balanced_accuracy'))}, by chance "
         f"{format_cell(lda.get('balanced_accuracy_chance'))}; LDA fitted on "
         f"{lda.get('n_train_patients')} patients, scored on {lda.get('n_test_patients')} others. "
+        f"{merged_sentence(lda)} "
         f"{' '.join(lda.get('notes') or [])} A precision by chance is the share of the class among "
         "the scans, a recall by chance the share of scans that were given this label."
     )
 
 # %% ../../nbs/show/05_results.ipynb #5afa1541
 def classes_section(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Numbers and figures of the discriminant analysis."
-    tables = [lda_table(run) if run.lda else run.missing("classify") for run in runs]
+    tables = [lda_table(run) if run.lda else not_done(run, "classify") for run in runs]
     return "".join(tables) + stored_figures(runs, "lda-1", "lda-2", "lda-3")
 
 # %% ../../nbs/show/05_results.ipynb #0862a396
 def features_section(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Figures of the effects along the latent dimensions, and of traversals."
     figures = stored_figures(runs, *(f"lda-{number}" for number in range(4, 10)))
-    return figures or "".join(run.missing("classify") for run in runs)
+    return figures or "".join(not_done(run, "classify") for run in runs)
 
 # %% ../../nbs/show/05_results.ipynb #689aa0a4
 BIAS_NOTE = (
@@ -220,7 +218,7 @@ BIAS_NOTE = (
 
 # %% ../../nbs/show/05_results.ipynb #4df41160
 def bias_table(
-    runs: list,  # of `RunFolder` with `bias`
+    runs: list,  # of `TrainedRun` with `bias`
 ) -> str:  # HTML
     "How well the class is predicted from what, a column per run."
     rows = [
@@ -234,7 +232,7 @@ def bias_table(
         ["p value of the confound test", *[each.get("p_value") for each in confounds]],
         ["Verdict", *[each.get("verdict") for each in confounds]],
     ]
-    header = ["The class predicted from", *[run.name for run in runs]]
+    header = ["The class predicted from", *[run_name(run) for run in runs]]
     return html_table(header, rows, BIAS_NOTE)
 
 # %% ../../nbs/show/05_results.ipynb #114852a7
@@ -247,7 +245,7 @@ def _accuracy(bias: dict, key: str) -> tuple:  # (balanced accuracy, interval)
 
 # %% ../../nbs/show/05_results.ipynb #97f8edd9
 def bias_sentence(
-    run: RunFolder,
+    run: TrainedRun,
 ) -> str:  # empty where there is no audit
     "The audit's verdict with its reason."
     confound = (run.bias or {}).get("confound") or {}
@@ -258,12 +256,12 @@ def bias_sentence(
 
 # %% ../../nbs/show/05_results.ipynb #1714b521
 def bias_section(
-    runs: list,  # of `RunFolder`
+    runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Accuracies, the notes of the audit, and figures; `bias_sentence` has the verdict in words."
     done = [run for run in runs if run.bias]
     page = bias_table(done) if done else ""
     notes = [" ".join(run.bias.get("notes") or []) for run in done]
     page += "".join(f"<p class='note'>{escape(text)}</p>" for text in dict.fromkeys(notes) if text)
-    page += "".join(run.missing("bias") for run in runs if not run.bias)
+    page += "".join(not_done(run, "bias") for run in runs if not run.bias)
     return page + stored_figures(runs, "bias-")

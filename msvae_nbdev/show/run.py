@@ -21,7 +21,8 @@ from ..confound.audit import audit_run
 from ..core import MsvaeError, read_json
 from ..evaluation.evaluate import evaluate_run
 from ..figures import load_figures
-from ..latent.classify import classify_run
+from ..latent.classify import accuracy_sentence
+from ..latent.classify_run import classify_run
 from ..model import trained_run as trained
 from ..model import training
 from .explorer import LatentExplorer
@@ -140,6 +141,13 @@ def audit_table(
 class Run(trained.TrainedRun):
     "A finished run and everything that can be asked of it."
 
+    def __init__(
+        self,
+        path: str | Path,  # the run folder
+    ):
+        super().__init__(path)
+        trained.check_finished(self)
+
     def encode(
         self,
         scans=None,  # None: the cohort it was trained on; a prepared folder; or volumes (n, 40, 48, 40, 1)
@@ -147,6 +155,11 @@ class Run(trained.TrainedRun):
         "Place scans in the latent space."
         if isinstance(scans, np.ndarray):
             return super().encode(scans)
+        if isinstance(scans, list | tuple):
+            raise MsvaeError(
+                "encode takes a prepared folder or an array of volumes, not a list: "
+                "run.predict takes paths of single scans"
+            )
         return trained.encode(self, scans)
 
     def evaluate(
@@ -163,13 +176,13 @@ class Run(trained.TrainedRun):
         self,
         features: int = 3,  # latent dimensions to show as images
         seed: int = 0,
+        merge: dict | None = None,  # new label: those it replaces, as {"MCI": ["EMCI", "LMCI"]}
     ) -> Finding:
-        "Separate the groups by LDA: lda.json."
+        "Separate the groups by LDA: lda.json. None merges as figure 10, where its groups are."
         self._encoded()
-        lda = classify_run(self.path, features=features, seed=seed)
-        value, chance = lda["balanced_accuracy"], lda["balanced_accuracy_chance"]
-        sentence = f"Balanced accuracy {value:.2f} on held-out patients, {chance:.2f} by chance."
-        return Finding(self.path, "lda.json", "lda-", sentence, classes_table(lda))
+        lda = classify_run(self.path, features=features, seed=seed, merge=merge)
+        found = accuracy_sentence(lda), classes_table(lda)
+        return Finding(self.path, "lda.json", "lda-", *found)
 
     def audit(
         self,
@@ -182,10 +195,12 @@ class Run(trained.TrainedRun):
         sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
         return Finding(self.path, "bias.json", "bias-", sentence, audit_table(bias))
 
-    def _encoded(self) -> None:
-        "Encode the run's cohort where that has not been done yet."
-        if not (self.path / "latents.parquet").exists():
-            self.encode()
+# %% ../../nbs/show/09_run.ipynb #5740e53e
+@patch
+def _encoded(self: Run) -> None:
+    "Encode the run's cohort where that has not been done yet."
+    if not (self.path / "latents.parquet").exists():
+        self.encode()
 
 # %% ../../nbs/show/09_run.ipynb #4d9b10ac
 @patch

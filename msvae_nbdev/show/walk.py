@@ -6,13 +6,15 @@
 __all__ = ['LatentWalk', 'describe_code']
 
 # %% ../../nbs/show/02_walk.ipynb #3b9e8a30
+from html import escape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from fastcore.basics import patch
 
 from ..core import MsvaeError
-from ..groups import DIAGNOSIS_LABELS
+from ..groups import group_label
 from ..latent.latent_space import LatentSpace, directions, is_out_of_distribution
 from .new_scan import NewScan
 from .new_scan import open_scan as open_new_scan
@@ -71,7 +73,8 @@ class LatentWalk:
 # %% ../../nbs/show/02_walk.ipynb #ead24b3e
 def _scan_label(row: dict) -> str:
     "A scan in a list: participant, session, diagnosis, part of the split."
-    diagnosis = DIAGNOSIS_LABELS.get(row.get("diagnosis"), "no diagnosis")
+    label = row.get("diagnosis")
+    diagnosis = "no diagnosis" if pd.isna(label) else group_label(label)
     session = row.get("session_id")
     parts = [row["participant_id"], session if isinstance(session, str) else "", diagnosis]
     return ", ".join(str(part) for part in [*parts, row.get("split", "")] if part)
@@ -111,6 +114,15 @@ def open_scan(
     self.start_from(str(path))
     return found
 
+# %% ../../nbs/show/02_walk.ipynb #242d8687
+def _class_bars(space: LatentSpace, code: np.ndarray, grey: bool) -> str:  # HTML
+    "The class probabilities of a code, or why there are none."
+    if not space.classes:
+        why = f"No class probabilities: {escape(space.without_classes)}."
+        return f"<div style='max-width:290px;line-height:1.35'>{why}</div>"
+    probabilities = dict(zip(space.classes, space.predict_proba(code[None])[0]))
+    return probability_bars(probabilities, grey=grey)
+
 # %% ../../nbs/show/02_walk.ipynb #8eba679c
 def describe_code(
     space: LatentSpace,  # of a run
@@ -121,15 +133,14 @@ def describe_code(
     rank = float(space.novelty(code)[0])
     outside = is_out_of_distribution(rank, peers)
     said = (
-        f"Mahalanobis distance {float(space.distance(code)[0]):.1f}: {rank:.1%} of {peers} "
-        "held-out scans lie at least as far out."
+        f"Mahalanobis distance {float(space.distance(code)[0]):.1f} "
+        f"(p = {rank:.2g} among {peers} held-out scans)."
     )
     if outside:
         said = f"{said} Out of distribution: these probabilities mean little."
         said = f"<b style='color:#b2182b'>{said}</b>"
-    probabilities = dict(zip(space.lda.classes_, space.predict_proba(code[None])[0]))
     return (
-        f"{probability_bars(probabilities, grey=outside)}"
+        f"{_class_bars(space, code, outside)}"
         f"<div style='max-width:290px;line-height:1.35'>{said}<br>"
         "<span style='color:#666'>Research software, not for diagnosis.</span></div>"
     )

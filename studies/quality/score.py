@@ -10,7 +10,7 @@ import numpy as np
 from msvae_nbdev.core import read_json, write_json
 from msvae_nbdev.evaluation.evaluate import evaluate_run
 from msvae_nbdev.evaluation.similarity import check_volumes
-from msvae_nbdev.latent.classify import classify_run
+from msvae_nbdev.latent.classify_run import classify_run
 from msvae_nbdev.model.trained_run import encode, load_run
 
 SAMPLES = 500
