@@ -47,7 +47,7 @@ def _with_prefix(name: str, prefix: str) -> str:
 
 def _id_key(name: str, prefix: str) -> str:
     "What two spellings of an id have in common."
-    bare = re.sub(rf"^{prefix}[-_ ]?(?=.)", "", name.strip().casefold())
+    bare = re.sub(rf"^{prefix}(?:[-_ ]|(?=\d))", "", name.strip().casefold())
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", bare))
 
 
@@ -104,8 +104,9 @@ def _values_of(scan: BidsScan, facts: dict, tables: Tables) -> list:
     "The nearest known value of each of `PERSONAL`."
     keys = (scan.participant_id, scan.session_id), (scan.participant_id, None)
     near = [_scan_row(tables, scan), *(facts.get(key, {}) for key in keys)]
-    if not any(near) and any(person == scan.participant_id for person, _ in facts):
-        tables.notes.append(Note("note", "no row for a session", f"{keys[0][0]} {keys[0][1]}"))
+    if scan.session_id and not near[0] and not any(key in facts for key in keys):
+        if any(person == scan.participant_id for person, _ in facts):
+            tables.notes.append(Note("note", "no row for a session", " ".join(keys[0])))
     return [
         next((row[name] for row in near if not is_missing(row.get(name))), "") for name in PERSONAL
     ]

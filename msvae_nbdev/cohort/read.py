@@ -208,6 +208,8 @@ def _tidy(table: pd.DataFrame, places, notes: list, labels_as_written: bool) -> 
     table = table.reindex(columns=[*COHORT_COLUMNS, *others])
     table["session_id"] = [np.nan if is_missing(name) else name for name in table.session_id]
     table = read_people(table, places, notes, labels_as_written)
+    if table.diagnosis.isna().all():
+        notes.append(Note("note", "no diagnosis is known: --map diagnosis=NAME names its column"))
     return table.assign(**{name: _plain(table[name]) for name in others if name != "path"})
 
 

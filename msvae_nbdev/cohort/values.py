@@ -147,17 +147,24 @@ def read_people(
         "age": table.age.map(read_age).astype(float),
         "sex": table.sex.map(read_sex).astype(object),
     }
+    remarks = {"diagnosis": _remark_diagnosis, "age": _remark_age, "sex": _remark_sex}
     for name, values in readers.items():
-        remark = _remark_age if name == "age" else _remark_name
         for written, value, place in zip(table[name], values, where):
-            if not is_missing(written) and (note := remark(clean(written), value, place)):
+            if not is_missing(written) and (note := remarks[name](clean(written), value, place)):
                 notes.append(note)
     return table.assign(**readers)
 
 
-def _remark_name(written: str, value: str, place: str) -> Note | None:
-    "A note on a diagnosis or a sex that is not as it was written."
+def _remark_diagnosis(written: str, value: str, place: str) -> Note | None:
+    "A note on a diagnosis that is not as it was written."
     return Note("read", f"{written} as {value}", place) if written != value else None
+
+
+def _remark_sex(written: str, value: str, place: str) -> Note | None:
+    "A note on a sex that is not as it was written, or is not known to be one."
+    if value not in SEXES:
+        return Note("note", f"sex {written} is kept as it is written", place)
+    return _remark_diagnosis(written, value, place)
 
 
 def _remark_age(written: str, value: float, place: str) -> Note | None:

@@ -126,7 +126,7 @@ def _check_filled(
 # %% ../../nbs/preparation/08_prepare.ipynb #937cf7af
 def _source_of(out: Path) -> str:
     "Where the scans of a prepared folder came from, as a URI; '' where it does not say."
-    with suppress(MsvaeError, AttributeError, LookupError, TypeError):
+    with suppress(MsvaeError, OSError, AttributeError, LookupError, TypeError):
         description = read_json(out / "dataset_description.json")
         sources = description.get("SourceDatasets")
         return sources[0]["URL"] if sources else description["DatasetLinks"]["raw"]
