@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -184,7 +185,7 @@ def provenance(
             versions[name] = metadata.version(name)
     hardware = {
         "machine": platform.machine(),
-        "cpus": os.cpu_count(),
+        "cpus": joblib.cpu_count(),
         "system": platform.platform(),
     }
     return {
