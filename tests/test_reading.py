@@ -1,25 +1,17 @@
-"""Inputs as people have them, and what becomes of them.
+"""Datasets and tables as people have them, and what is read of them."""
 
-Each case is an input, what happens, and the code that makes the one and returns the other. The table of the how-to page "Your own
-scans" is made of these cases: `python tests/test_reading.py` writes it anew, and a test fails where it is stale.
-"""
-
-import csv
 import json
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cases import Cases, write_file
 
 from msvae_nbdev.cohort.notes import note_lines
 from msvae_nbdev.cohort.read import open_cohort
 from msvae_nbdev.core import MsvaeError
 
-TABLE = Path(__file__).parents[1] / "data" / "cases" / "reading.tsv"
 SIDECAR = '{"RepetitionTime": 9, "EchoTime": 0.12}'
 TWO = ("sub-01/anat/sub-01_FLAIR.nii.gz", "sub-02/anat/sub-02_FLAIR.nii.gz")
 
@@ -27,32 +19,7 @@ TWO = ("sub-01/anat/sub-01_FLAIR.nii.gz", "sub-02/anat/sub-02_FLAIR.nii.gz")
 NO_DIAGNOSIS = "note: no diagnosis is known"  # true of most cases here, and tested once
 
 
-@dataclass(frozen=True)
-class Case:
-    "An input and what becomes of it."
-
-    kind: str  # heading on the page
-    given: str  # the input
-    happens: str  # what is read, refused or said
-    run: Callable  # of an empty folder; returns what happens
-
-
-CASES = []
-
-
-def case(kind: str, given: str, happens: str) -> Callable:
-    "Make a case of a function."
-
-    def add(run):
-        CASES.append(Case(kind, given, happens, run))
-        return run
-
-    return add
-
-
-def write_file(path: Path, content: str | bytes | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content or b"")
+case = Cases("reading")
 
 
 def dataset(folder: Path, participants: str | bytes | None = None, scans=TWO) -> Path:
@@ -826,14 +793,13 @@ def _(folder):
 # --- the tests ---
 
 
-@pytest.mark.parametrize("one", CASES, ids=[f"{one.kind}: {one.given}" for one in CASES])
+@pytest.mark.parametrize("one", case, ids=case.names())
 def test_case(one, tmp_path):
     assert one.run(tmp_path) == one.happens
 
 
 def test_the_page_is_up_to_date():
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file, delimiter="\t")) == rows()
+    assert case.is_up_to_date()
 
 
 def test_the_order_is_that_of_names_whatever_the_file_system_says(tmp_path, monkeypatch):
@@ -860,15 +826,5 @@ def test_a_cohort_without_a_diagnosis_says_so(tmp_path):
     assert f"{NO_DIAGNOSIS}: --map diagnosis=NAME names its column" in repr(open_cohort(tmp_path))
 
 
-def rows() -> list:
-    "The table of the page."
-    return [["kind", "input", "what happens"]] + [
-        [one.kind, one.given, one.happens] for one in CASES
-    ]
-
-
 if __name__ == "__main__":
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    with open(TABLE, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows())
-    sys.stderr.write(f"{len(CASES)} cases in {TABLE}\n")
+    case.write()

@@ -95,7 +95,7 @@ def same_files(
     paths: list,  # of files
 ) -> list:  # of lists of positions in `paths`
     "Paths that lead to one file."
-    return _groups(paths, range(len(paths)), os.path.realpath)
+    return _groups(paths, range(len(paths)), lambda path: path.resolve(strict=True))
 
 # %% ../../nbs/cohort/07_conflicts.ipynb #6093b75e
 def check_one_person(

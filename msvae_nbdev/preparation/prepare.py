@@ -11,6 +11,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import joblib
 import numpy as np
@@ -117,9 +118,9 @@ def _check_filled(
         return [Note("note", "prepared before, and not in this cohort", name) for name in others]
     changed = [stem for stem in stems if stem in jobs and not _same_source(jobs[stem])]
     if held and (others or changed):
+        origin = unquote(before.removeprefix("file://")) or "no source that is known"
         raise MsvaeError(
-            f"{out} holds another cohort, {len(held)} scans of {before or 'a simulation'}: "
-            "choose another folder"
+            f"{out} holds another cohort, prepared from {origin}: choose another folder"
         )
     return []
 
