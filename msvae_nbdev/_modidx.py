@@ -49,6 +49,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'msvae_nbdev/cohort/participants.py'),
                                                  'msvae_nbdev.cohort.participants._by_session': ( 'cohort/participants.html#_by_session',
                                                                                                   'msvae_nbdev/cohort/participants.py'),
+                                                 'msvae_nbdev.cohort.participants._entries': ( 'cohort/participants.html#_entries',
+                                                                                               'msvae_nbdev/cohort/participants.py'),
                                                  'msvae_nbdev.cohort.participants._id_key': ( 'cohort/participants.html#_id_key',
                                                                                               'msvae_nbdev/cohort/participants.py'),
                                                  'msvae_nbdev.cohort.participants._match_people': ( 'cohort/participants.html#_match_people',

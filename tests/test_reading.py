@@ -429,18 +429,18 @@ SIDECARS = {
         "9; n/a; left out EchoTime that is not a number over 0.001 and up to 1 s: "
         "sub-01_FLAIR.nii.gz inf",
     ),
-    "empty": ("", f"n/a; n/a; left out sidecars: it is empty: {PLACE}"),
+    "empty": ("", f"n/a; n/a; left out a sidecar, it is empty: {PLACE}"),
     "not an object": (
         "[1]",
-        f"n/a; n/a; left out sidecars: it holds a list, not an object: {PLACE}",
+        f"n/a; n/a; left out a sidecar, it holds a list, not an object: {PLACE}",
     ),
     "nested 100 000 deep": (
         '{"a":' * 100_000,
-        f"n/a; n/a; left out sidecars: it is nested too deeply: {PLACE}",
+        f"n/a; n/a; left out a sidecar, it is nested too deeply: {PLACE}",
     ),
     "cut short": (
         '{"EchoTime": 0.1',
-        "n/a; n/a; left out sidecars: not valid JSON, Expecting ',' delimiter: line 1 column 17 "
+        "n/a; n/a; left out a sidecar, it is not valid JSON, Expecting ',' delimiter: line 1 column 17 "
         f"(char 16): {PLACE}",
     ),
 }
@@ -457,7 +457,7 @@ for given, (content, happens) in SIDECARS.items():
 @case(
     "Sidecars",
     "a link that leads nowhere",
-    f"n/a; n/a; left out sidecars: its content is not here: {PLACE}",
+    f"n/a; n/a; left out a sidecar, its content is not here: {PLACE}",
 )
 def _(folder):
     dataset(folder, "participant_id\n01\n", TWO[:1])
@@ -504,7 +504,7 @@ FILES = {
 }
 for file, reason in FILES.items():
 
-    @case("Files", f"`{file}`", f"{TWO[0]}; skipped {reason}: {file}")
+    @case("Files", f"`{file}`", f"{TWO[0]}; skipped: {reason}: {file}")
     def _(folder, file=file):
         return names(folder, (TWO[0], file))
 
@@ -534,14 +534,14 @@ SEVERAL = [
     f"sub-01/anat/sub-01_{name}_FLAIR.nii.gz" for name in ("run-10", "run-2", "part-phase_run-1")
 ]
 OTHER = (
-    "skipped another FLAIR scan of its session, --select all takes it: sub-01_run-10_FLAIR.nii.gz"
+    "skipped: another FLAIR scan of its session, --select all takes it: sub-01_run-10_FLAIR.nii.gz"
 )
 
 
 @case(
     "Files",
     "`run-10`, `run-2`, `part-phase_run-1` in one session",
-    f"{SEVERAL[1]}; {OTHER}; skipped not a magnitude image: sub-01_part-phase_run-1_FLAIR.nii.gz",
+    f"{SEVERAL[1]}; {OTHER}; skipped: not a magnitude image: sub-01_part-phase_run-1_FLAIR.nii.gz",
 )
 def _(folder):
     return names(folder, SEVERAL)
@@ -550,8 +550,8 @@ def _(folder):
 @case(
     "Files",
     "the same with `--select run-10`",
-    f"{SEVERAL[0]}; skipped --select run-10: sub-01_run-2_FLAIR.nii.gz; "
-    "skipped not a magnitude image: sub-01_part-phase_run-1_FLAIR.nii.gz",
+    f"{SEVERAL[0]}; skipped: --select run-10: sub-01_run-2_FLAIR.nii.gz; "
+    "skipped: not a magnitude image: sub-01_part-phase_run-1_FLAIR.nii.gz",
 )
 def _(folder):
     return names(folder, SEVERAL, select="run-10")
@@ -560,7 +560,7 @@ def _(folder):
 @case(
     "Files",
     "the same with `--select all`",
-    f"{SEVERAL[0]}, {SEVERAL[1]}; skipped not a magnitude image: "
+    f"{SEVERAL[0]}, {SEVERAL[1]}; skipped: not a magnitude image: "
     "sub-01_part-phase_run-1_FLAIR.nii.gz",
 )
 def _(folder):
@@ -702,7 +702,8 @@ def _(folder):
 @case(
     "Tables",
     "separated by spaces",
-    "refused: scans.csv has no path column but path participant_id: say which, --map path=NAME",
+    "refused: scans.csv has no path column but path participant_id (separators are tab, semicolon, "
+    "comma and |): say which, --map path=NAME",
 )
 def _(folder):
     return listed(folder, "path participant_id\nx/a.nii.gz 1\n")
@@ -749,7 +750,7 @@ def _(folder):
 @case(
     "Tables",
     "a row twice",
-    "x/a.nii.gz; skipped rows that repeat another: scans.csv row 3",
+    "x/a.nii.gz; skipped: rows that repeat another: scans.csv row 3",
 )
 def _(folder):
     return listed(folder, "path,participant_id\nx/a.nii.gz,1\nx/a.nii.gz,1\n")

@@ -50,5 +50,5 @@ def note_lines(
     for kind, what, number, where in notes_table(notes).itertuples(index=False):
         count = f" ({number})" if number > 1 else ""
         place = f": {where}" if where else ""
-        lines.append(f"{kind}{':' if kind == 'note' else ''} {what}{count}{place}")
+        lines.append(f"{kind}{':' if kind in ('note', 'skipped') else ''} {what}{count}{place}")
     return lines

@@ -125,10 +125,18 @@ def _participant_facts(tables: Tables, sessions: dict) -> dict:
         raise MsvaeError(f"{file} has no participant_id column but {', '.join(table)}: {remedy}")
     require_cells(table, "participant_id", file)
     folder = table.participant_id.map(_match_people(table.participant_id, file, tables, sessions))
-    facts = {}
-    for person, rows in table.groupby(folder):
-        facts |= _by_session(rows, person, sessions.get(person, set()), file)
+    people, facts = {}, {}
+    for person, entry in zip(folder, _entries(table)):
+        people.setdefault(person, []).append(entry)
+    for person, entries in people.items():
+        if person in sessions:
+            facts |= _by_session(entries, person, sessions[person], file)
     return facts
+
+
+def _entries(table: pd.DataFrame) -> list:
+    "[(row in the file, {column: value})]"
+    return list(zip(table.index, table.to_dict("records")))
 
 
 def _participants_file(root: Path) -> Path | None:
@@ -179,36 +187,39 @@ def _session_facts(tables: Tables, person: str, sessions: set) -> dict:
     table = tables.read(file, ("session_id", *PERSONAL))
     if "session_id" not in table:
         raise MsvaeError(f"{file} has no session_id column")
-    return _by_session(table, person, sessions, file)
+    return _by_session(_entries(table), person, sessions, file)
 
 
 def _scan_row(tables: Tables, scan: BidsScan) -> dict:
     "{column: value} of the row of a scan in scans.tsv, of its session or of its person."
-    for folder in dict.fromkeys((scan.path.parent.parent, tables.root / scan.participant_id)):
-        for file in sorted(folder.glob(f"{scan.participant_id}*_scans.tsv")):
+    person = tables.root / scan.participant_id
+    files = [person / f"{person.name}_scans.tsv"]
+    if scan.session_id:
+        files.append(person / scan.session_id / f"{person.name}_{scan.session_id}_scans.tsv")
+    for file in reversed(files):
+        if file.exists():
             table = tables.read(file, PERSONAL)
             if "filename" in table and set(PERSONAL) & set(table):
-                here = table[[folder / name == scan.path for name in table.filename]]
+                here = table[[file.parent / name == scan.path for name in table.filename]]
                 if len(here):
                     return here.iloc[0].to_dict()
     return {}
 
 # %% ../../nbs/cohort/06_participants.ipynb #b8513e46
-def _by_session(rows: pd.DataFrame, person: str, sessions: set, file: Path) -> dict:
+def _by_session(entries: list, person: str, sessions: set, file: Path) -> dict:
     "{(person, session or None): {column: value}} of the rows of one person."
-    known = [name for name in PERSONAL if name in rows]
-    labels = rows.get("session_id", pd.Series("", rows.index))
+    labels = [values.get("session_id") for _, values in entries]
     if sessions == {None} or all(map(is_missing, labels)):
-        places = [None] * len(rows)
+        places = [None] * len(entries)
     else:
-        matched = match_ids(
-            [name for name in labels if not is_missing(name)], _named(sessions), "ses"
-        )
+        written = [name for name in labels if not is_missing(name)]
+        matched = match_ids(written, _named(sessions), "ses")
         places = [None if is_missing(name) else matched.get(name, name) for name in labels]
     facts = {}
-    for row, session, values in zip(rows.index, places, rows[known].to_dict("records")):
-        first, before = facts.setdefault((person, session), (row, values))
-        if before != values:
+    for (row, values), session in zip(entries, places):
+        known = {name: values[name] for name in PERSONAL if name in values}
+        first, before = facts.setdefault((person, session), (row, known))
+        if before != known:
             which = f"of {session} " if session else ""
             raise MsvaeError(
                 f"{file} rows {first} and {row} {which}say different things of {person}: "

@@ -7,6 +7,7 @@ __all__ = ['Cohort', 'class_counts', 'describe_cohort', 'open_cohort', 'read_coh
 
 # %% ../../nbs/cohort/08_read.ipynb #eb31731c
 import html
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,8 @@ def _read_list(file: Path, columns: dict, allow_links: bool, notes: list) -> tup
     table = name_columns(raw, (*COHORT_COLUMNS, "path"), columns, notes)
     if "path" not in table:
         has = ", ".join(raw)
-        raise MsvaeError(f"{file} has no path column but {has}: say which, --map path=NAME")
+        alone = "" if raw.shape[1] > 1 else " (separators are tab, semicolon, comma and |)"
+        raise MsvaeError(f"{file} has no path column but {has}{alone}: say which, --map path=NAME")
     require_cells(table, "path", file)
     table = _drop_repeated(table, file, notes)
     places = pd.Series([f"{file.name} row {row}" for row in table.index], dtype=object)
@@ -182,7 +184,8 @@ def open_cohort(
     labels_as_written: bool = False,  # no diagnosis is brought to another spelling
 ) -> Cohort:
     "Read a cohort, and what a person should know of it. `MsvaeError` where it cannot be right."
-    source, notes, columns = Path(source).expanduser().absolute(), [], dict(columns or {})
+    source = Path(os.path.abspath(Path(source).expanduser()))
+    notes, columns = [], dict(columns or {})
     if not source.exists():
         remedy = "give a BIDS dataset, or a table with a path column"
         raise MsvaeError(f"{source} does not exist: {remedy}")

@@ -35,7 +35,9 @@ def read_sidecar(
     except RecursionError as error:
         raise MsvaeError("it is nested too deeply") from error
     except ValueError as error:
-        raise MsvaeError(f"not valid JSON, {error}" if data.strip() else "it is empty") from error
+        raise MsvaeError(
+            f"it is not valid JSON, {error}" if data.strip() else "it is empty"
+        ) from error
     if not isinstance(fields, dict):
         raise MsvaeError(f"it holds a {type(fields).__name__}, not an object")
     return fields
@@ -87,7 +89,7 @@ class Sidecars:
                 fields |= self._fields(path)
             except MsvaeError as error:
                 where = path.relative_to(self.root).as_posix()
-                notes.append(Note("left out", f"sidecars: {error}", where))
+                notes.append(Note("left out", f"a sidecar, {error}", where))
                 fields = {}
         return fields
 

@@ -102,9 +102,9 @@ def read_sex(
 DIAGNOSIS_ALIASES = {
     "healthy": "healthy|hc|nc|cn|hv|control|controls|healthy control|healthy controls|normal"
     "|normal control|healthy volunteer|ctrl|ctl|cognitively normal",
-    "ms": "ms|multiple sclerosis|rrms|rr|ppms|spms|cis|relapsing remitting ms"
+    "ms": "ms|multiple sclerosis|rrms|ppms|spms|cis|relapsing remitting ms"
     "|relapsing remitting multiple sclerosis|primary progressive ms|secondary progressive ms",
-    "leuko": "leuko|leuk|leukoencephalopathy|microvascular leukoencephalopathy|svd|csvd"
+    "leuko": "leuko|leukoencephalopathy|microvascular leukoencephalopathy|svd|csvd"
     "|small vessel disease|cerebral small vessel disease",
     "leuko1": "leuko1|leuk1|l1|leukoencephalopathy1",
     "leuko2": "leuko2|leuk2|l2|leukoencephalopathy2",

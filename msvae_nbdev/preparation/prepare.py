@@ -154,7 +154,7 @@ def prepare(
         raise MsvaeError(
             f"unknown skull stripping '{skull_strip}': use one of {', '.join(SKULL_STRIP)}"
         )
-    source, out = (Path(path).expanduser().resolve() for path in (source, out))
+    source, out = (Path(os.path.abspath(Path(path).expanduser())) for path in (source, out))
     cohort = open_cohort(source, **kwargs)
     print(cohort, file=sys.stderr)
     table, refused = cohort.table, _refusals(cohort)

@@ -86,6 +86,7 @@ def prepare(
     "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, bound."
     from msvae_nbdev.cohort.read import describe_cohort
     from msvae_nbdev.cohort.tables import parse_columns
+    from msvae_nbdev.core import read_tsv
     from msvae_nbdev.preparation.prepare import prepare as run
 
     scans = run(
@@ -102,7 +103,11 @@ def prepare(
     )
     counts = scans.status.value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed"))
-    typer.echo(f"{describe_cohort(scans)}: {said}; see {out}/report.html and {out}/notes.tsv")
+    typer.echo(f"{describe_cohort(scans)}: {said}; see {out}/report.html")
+    kinds = read_tsv(out / "notes.tsv").kind.value_counts()
+    if len(kinds):
+        noted = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        typer.echo(f"not as it was written: {noted}; see {out}/notes.tsv")
     for scan in scans[scans.status == "failed"].itertuples():
         known = (name for name in (scan.participant_id, scan.session_id) if isinstance(name, str))
         typer.echo(f"failed: {' '.join(known)}: {scan.reason}", err=True)
