@@ -90,7 +90,7 @@ def read_json(
 ) -> dict:  # its contents
     "Read a JSON file. `MsvaeError` if it is missing or not JSON."
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MsvaeError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -25,7 +25,7 @@ from msvae_nbdev.cohort.conflicts import (
     same_files,
 )
 from .notes import Note, note_lines, notes_table
-from .participants import Tables, people_of_scans
+from .participants import Tables, id_key, people_of_scans
 from .sidecars import Sidecars, read_acquisition, read_sidecar
 from msvae_nbdev.cohort.tables import (
     check_columns,
@@ -151,7 +151,13 @@ def _participants(table: pd.DataFrame, file: Path, notes: list) -> list:
         )
         return [f"sub-{number:05d}" for number in range(1, len(table) + 1)]
     require_cells(table, "participant_id", file)
-    return [f"sub-{name.removeprefix('sub-')}" for name in table.participant_id]
+    people = [f"sub-{name.removeprefix('sub-')}" for name in table.participant_id]
+    alike = {}
+    for name in dict.fromkeys(people):
+        alike.setdefault(id_key(name, "sub"), []).append(name)
+    what = "people whose ids differ in zeros, capitals or marks only"
+    notes += [Note("note", what, " and ".join(names)) for names in alike.values() if len(names) > 1]
+    return people
 
 
 def _drop_repeated(table: pd.DataFrame, file: Path, notes: list) -> pd.DataFrame:

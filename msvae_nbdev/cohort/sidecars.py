@@ -167,9 +167,12 @@ def read_acquisition(
     return values
 
 # %% ../../nbs/cohort/03_sidecars.ipynb #f30ddf23
+_UNIT = re.compile(r"(?<=[\d.]) ?(m?s(ec)?|t(esla)?|mm|hz(/p(ixel|x))?)\s*$", re.IGNORECASE)
+
+
 def _in_unit(name: str, value: object, quantity: Quantity, where: str, notes: list) -> float:
     "A number in the unit of BIDS; NaN, with a note, where it is none or not plausible."
-    number = read_number(value)
+    number = read_number(_UNIT.sub("", value) if isinstance(value, str) else value)
     if quantity.low < number <= quantity.high:
         return number
     if quantity.low < number / quantity.factor <= quantity.high:
