@@ -259,6 +259,7 @@ def test_failures_are_printed_without_nan(tmp_path, capsys):
     assert stopped.value.code == 1
     assert "failed: sub-../b: 'sub-../b' is not a name for a folder" in said.err
     assert "1 scan of 1 patient (no diagnosis 1); age of 0 scans" in said.out
+    assert f"not as it was written: 2 note; see {tmp_path}/out/notes.tsv" in said.out
 
 
 if __name__ == "__main__":

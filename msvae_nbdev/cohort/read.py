@@ -52,9 +52,14 @@ class Cohort:
         return "\n".join([describe_cohort(self.table), *note_lines(self.notes)])
 
     def _repr_html_(self):
-        count, notes = class_counts(self.table), notes_table(self.notes)
-        shown = "" if notes.empty else notes.to_html(border=0, index=False)
-        return f"<p>{html.escape(describe_cohort(self.table))}</p>{count.to_html(border=0)}{shown}"
+        said = f"<p>{html.escape(describe_cohort(self.table))}</p>"
+        tables = [class_counts(self.table).reset_index(), notes_table(self.notes)]
+        with pd.option_context("display.max_colwidth", None):
+            return said + "".join(
+                table.to_html(border=0, index=False, justify="left")
+                for table in tables
+                if len(table)
+            )
 
 # %% ../../nbs/cohort/08_read.ipynb #a5842e2e
 def class_counts(
