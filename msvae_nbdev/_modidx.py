@@ -84,6 +84,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'msvae_nbdev/cohort/read.py'),
                                          'msvae_nbdev.cohort.read._add_acquisition': ( 'cohort/read.html#_add_acquisition',
                                                                                        'msvae_nbdev/cohort/read.py'),
+                                         'msvae_nbdev.cohort.read._check_files': ( 'cohort/read.html#_check_files',
+                                                                                   'msvae_nbdev/cohort/read.py'),
                                          'msvae_nbdev.cohort.read._description_notes': ( 'cohort/read.html#_description_notes',
                                                                                          'msvae_nbdev/cohort/read.py'),
                                          'msvae_nbdev.cohort.read._drop_repeated': ( 'cohort/read.html#_drop_repeated',

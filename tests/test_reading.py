@@ -724,7 +724,7 @@ FAULTS = {
     ),
     "the same file under two patients": (
         "path,participant_id\nx/a.nii.gz,1\nx/a.nii.gz,2\n",
-        "sub-1 and sub-2 have one image, x/a.nii.gz: one of them is wrong",
+        "scans.csv rows 2 (sub-1) and 3 (sub-2) name one file, x/a.nii.gz: keep one row",
     ),
     "one patient in two classes": (
         "path,participant_id,dx\nx/a.nii.gz,1,MS\nx/b c.nii.gz,1,HC\n",
@@ -745,6 +745,15 @@ for given, (content, happens) in FAULTS.items():
 )
 def _(folder):
     return listed(folder, "path,participant_id\nb.nii.gz,1\n17,2\n")
+
+
+@case(
+    "Tables",
+    "two rows of one file, with other ages",
+    "refused: scans.csv rows 2 (sub-1) and 3 (sub-1) name one file, x/a.nii.gz: keep one row",
+)
+def _(folder):
+    return listed(folder, "path,participant_id,age\nx/a.nii.gz,1,40\nx/a.nii.gz,1,41\n")
 
 
 @case(

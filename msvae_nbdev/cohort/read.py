@@ -142,9 +142,7 @@ def _read_list(file: Path, columns: dict, allow_links: bool, notes: list) -> tup
     meant = [allow_links or expand_path(text).is_absolute() for text in table.path]
     reasons = ["" if own else leaves_dataset(path, folders) for path, own in zip(paths, meant)]
     table["path"] = [str(path) for path in paths]
-    for path, place in zip(paths, places):
-        if not path.exists():
-            notes.append(Note("note", "files that are not there", f"{place} {path.name}"))
+    _check_files(table, file, notes)
     return _add_acquisition(table.reset_index(drop=True), places, notes), reasons, places
 
 # %% ../../nbs/cohort/08_read.ipynb #490c2ef1
@@ -163,6 +161,19 @@ def _participants(table: pd.DataFrame, file: Path, notes: list) -> list:
     what = "people whose ids differ in zeros, capitals or marks only"
     notes += [Note("note", what, " and ".join(names)) for names in alike.values() if len(names) > 1]
     return people
+
+
+def _check_files(table: pd.DataFrame, file: Path, notes: list) -> None:
+    "Note the files that are not there. `MsvaeError` where two rows name one file."
+    for group in same_files(table.path.tolist()):
+        rows = table.iloc[group]
+        named = [f"{row} ({name})" for row, name in rows.participant_id.items()]
+        path = rows.path.iloc[0]
+        raise MsvaeError(f"{file} rows {' and '.join(named)} name one file, {path}: keep one row")
+    for row, path in table.path.items():
+        if not Path(path).exists():
+            what, where = "files that are not there", f"{file.name} row {row} {Path(path).name}"
+            notes.append(Note("note", what, where))
 
 
 def _drop_repeated(table: pd.DataFrame, file: Path, notes: list) -> pd.DataFrame:
@@ -205,6 +216,8 @@ def open_cohort(
     else:
         table, reasons, places = _read_list(source, columns, allow_links, notes)
     table = _tidy(table, places, notes, labels_as_written)
+    what = "files that lie outside and are not opened, --allow-links follows them"
+    notes += [Note("note", what, path) for path, reason in zip(table.path, reasons) if reason]
     refused = pd.Series(reasons, index=table.index, dtype=object)
     order = table.sort_values(
         ["participant_id", "session_id"], na_position="first", kind="stable"
