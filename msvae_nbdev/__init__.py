@@ -15,6 +15,7 @@ if "tensorflow" not in sys.modules and platform.machine() in ("x86_64", "AMD64")
 # The whole way, for `import msvae_nbdev as ms`; each name brings in its chapter when it is used first.
 _CHAPTERS = {
     "simulate": "phantom.simulate",
+    "open_cohort": "cohort.read",
     "read_cohort": "cohort.read",
     "prepare": "preparation.prepare",
     "open_prepared": "model.volumes",

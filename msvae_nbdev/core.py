@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -90,7 +91,7 @@ def read_json(
 ) -> dict:  # its contents
     "Read a JSON file. `MsvaeError` if it is missing or not JSON."
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MsvaeError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -196,7 +197,7 @@ def provenance(
             versions[name] = metadata.version(name)
     hardware = {
         "machine": platform.machine(),
-        "cpus": os.cpu_count(),
+        "cpus": joblib.cpu_count(),
         "system": platform.platform(),
     }
     return {

@@ -7,10 +7,10 @@ __all__ = ['MS_SSIM_WEIGHTS', 'check_volumes', 'check_pair', 'each_scan', 'mse',
            'halve', 'ms_ssim']
 
 # %% ../../nbs/evaluation/01_similarity.ipynb #56b5ddf6
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
@@ -60,7 +60,7 @@ def each_scan(
     *arrays: np.ndarray,  # (n, ...)
 ) -> list:  # n results
     "Apply a function scan by scan, on all cores."
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(joblib.cpu_count()) as pool:
         return list(pool.map(function, *arrays))
 
 # %% ../../nbs/evaluation/01_similarity.ipynb #72a91d58

@@ -36,6 +36,7 @@ def read_scans(
     missing = {"participant_id", "path", "status"} - set(table)
     if missing:
         raise MsvaeError(f"{path} lacks the column {', '.join(sorted(missing))}")
+    _check_paths(table.path.dropna(), path)
     wanted = ("ok", "suspect") if include_suspect else ("ok",)
     usable = table[table.status.isin(wanted)]
     if not len(usable):
@@ -45,6 +46,16 @@ def read_scans(
         )
     absent = [name for name in COHORT_COLUMNS if name not in usable]
     return usable.reindex(columns=[*usable, *absent]).reset_index(drop=True)
+
+# %% ../../nbs/model/00_volumes.ipynb #a7048ed3
+def _check_paths(paths: pd.Series, file: Path) -> None:
+    "`MsvaeError` where scans.tsv names what is not in its folder, or one volume in two rows."
+    for row, path in paths.items():
+        parts = Path(str(path)).parts
+        if Path(str(path)).is_absolute() or ".." in parts:
+            raise MsvaeError(f"{file} row {row + 2} names {path}, which is not below its folder")
+    for row, path in paths[paths.duplicated()].items():
+        raise MsvaeError(f"{file} row {row + 2} names {path} a second time")
 
 # %% ../../nbs/model/00_volumes.ipynb #16254efd
 def read_volume(

@@ -8,8 +8,10 @@ __all__ = ['SIDECAR_KEYS', 'PREPARED_SUFFIX', 'write_raw', 'write_prepared', 'si
 # %% ../../nbs/phantom/06_simulate.ipynb #0a0ce861
 import json
 import os
+import zlib
 from pathlib import Path
 
+import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -54,6 +56,21 @@ def _save_image(data: np.ndarray, affine: np.ndarray, path: str, dtype=None) -> 
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 
+# %% ../../nbs/phantom/06_simulate.ipynb #740882b4
+def _is_there(stem: Path) -> bool:
+    "Whether a scan has its sidecar, and as many bytes as its header says."
+    path = Path(f"{stem}.nii.gz")
+    if not Path(f"{stem}.json").exists() or not path.exists():
+        return False
+    try:
+        voxels = nib.load(path).dataobj
+        with open(path, "rb") as file:
+            file.seek(-4, os.SEEK_END)
+            held = int.from_bytes(file.read(), "little")
+    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError):
+        return False
+    return held == voxels.offset + int(np.prod(voxels.shape)) * voxels.dtype.itemsize
+
 # %% ../../nbs/phantom/06_simulate.ipynb #f9af6e98
 def _known_of(row: dict, truth: dict) -> dict:
     "One row of the truth table."
@@ -85,7 +102,7 @@ def write_raw(
 ) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan into a BIDS dataset with its truth, unless it is there."
     scan, truth = _stems(Path(out), row)
-    if not Path(f"{scan}.json").exists():
+    if not _is_there(scan):
         phantom = simulate_scan(row, seed, disease, variation)
         image = phantom.image * (2000 / np.percentile(phantom.image, 99.9))
         _save_image(image, phantom.affine, Path(f"{scan}.nii.gz"), np.int16)
@@ -118,7 +135,7 @@ def write_prepared(
 ) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan straight into the prepared layout, unless it is there."
     stem, _ = _stems(Path(out), row, PREPARED_SUFFIX)
-    if not Path(f"{stem}.json").exists():
+    if not _is_there(stem):
         volume, known = simulate_prepared(row, seed, disease, variation)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
         write_json(_prepared_sidecar(row, known), f"{stem}.json")
@@ -173,15 +190,25 @@ def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
         rows = pd.concat([before, rows]).drop_duplicates(scan, keep="first")
     write_tsv(rows.sort_values(scan), out / "scans.tsv")
 
+# %% ../../nbs/phantom/06_simulate.ipynb #81a0d3e9
+_AGE = {
+    "Description": "Age at the first scan. Phantoms have no privacy: it is not capped at 89.",
+    "Units": "year",
+    "Maximum": 120,
+}
+
 # %% ../../nbs/phantom/06_simulate.ipynb #d41ed3e2
 def _write_tables(out: Path, plan: pd.DataFrame, truth: pd.DataFrame, prepared: bool) -> None:
     "Participants, truth and, in the prepared layout, scans."
     participants = plan.drop_duplicates("participant_id")
     columns = ["participant_id", "diagnosis", "age", "sex"]
     write_tsv(participants[columns], out / "participants.tsv")
+    write_json({"age": _AGE}, out / "participants.json")
     write_tsv(truth, out / "derivatives" / "truth" / "scans.tsv")
     if prepared:
         _write_scans(out, plan, truth)
+        if not (out / ".bidsignore").exists():
+            (out / ".bidsignore").write_text("scans.tsv\n.*\n", encoding="utf-8")
 
 # %% ../../nbs/phantom/06_simulate.ipynb #364e09ad
 def _examples() -> list:
@@ -201,11 +228,11 @@ def _examples() -> list:
 # %% ../../nbs/phantom/06_simulate.ipynb #38d4e219
 def _run(
     jobs: list,  # of `joblib.delayed`
-    workers: int | None,  # processes; None: one per core
+    workers: int | None,  # processes; None: one per processor that may be used
     compile_first: bool,  # False: no job has anything to simulate
 ) -> list:  # their results
     "Do the jobs in worker processes, with a progress bar."
-    workers = min(workers or os.cpu_count(), len(jobs))
+    workers = min(workers or joblib.cpu_count(), len(jobs))
     if workers > 1 and compile_first:
         compile_ahead(_examples())
     try:
@@ -233,7 +260,7 @@ def simulate(
     disease: float = 1.0,  # 0: no lesions, 1: as in the literature
     variation: float = 1.0,  # 0: template anatomy in random pose, 1: as between people
     prepared: bool = False,  # straight to the 40x48x40 layout
-    workers: int | None = None,  # processes; None: one per core
+    workers: int | None = None,  # processes; None: one per processor that may be used
     at_least: int = 3,  # patients of each class
 ) -> pd.DataFrame:  # the truth: one row per scan
     "Simulate a cohort as a raw BIDS dataset, or straight into the prepared layout."
@@ -244,7 +271,7 @@ def simulate(
     _write_description(out, settings, prepared)
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
     rows = plan.to_dict("records")
-    there = [Path(f"{_stems(out, row, suffix)[0]}.json").exists() for row in rows]
+    there = [_is_there(_stems(out, row, suffix)[0]) for row in rows]
     # what is there comes last: joblib replaces a worker that grows much after its first job
     order = np.argsort(there, kind="stable")
     jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]

@@ -8,15 +8,29 @@ __all__ = ['MEASURES', 'prepare']
 # %% ../../nbs/preparation/08_prepare.ipynb #29f27fd5
 import os
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
+import joblib
 import numpy as np
 import pandas as pd
+from fastcore.meta import delegates
 
 from ..cohort.columns import COHORT_COLUMNS
-from ..cohort.read import read_cohort
-from ..core import MsvaeError, read_json, read_tsv, track, write_json, write_tsv
+from ..cohort.conflicts import check_one_person, same_images
+from ..cohort.notes import Note, note_lines
+from ..cohort.read import Cohort, open_cohort
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    read_json,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS
@@ -57,59 +71,102 @@ def _file_name(row, session: str) -> str:
 
 # %% ../../nbs/preparation/08_prepare.ipynb #babb75e5
 def _refusals(
-    table: pd.DataFrame,  # of `read_cohort`
-    source: Path,  # the dataset or table it came from
+    cohort: Cohort,
 ) -> list:  # for each scan the reason why it is not read, or ''
-    "Paths that leave the dataset, and names that would leave the output folder."
-    root, meant = _root(source), _absolute_paths(source)
+    "Files that lie outside the dataset, and names that would leave the output folder."
     reasons = []
-    for row in table.itertuples():
+    for row, reason in zip(cohort.table.itertuples(), cohort.refused):
         names = [str(name) for name in (row.participant_id, row.session_id) if not pd.isna(name)]
         if any(not re.fullmatch(r"[\w.+-]+", name) or ".." in name for name in names):
             folder = "_".join(names)
-            reasons.append(f"'{folder}' is not a name for a folder: use letters, digits, - and _")
-        elif row.path not in meant and not Path(row.path).resolve().is_relative_to(root):
-            reasons.append(f"{row.path} lies outside the dataset {root}")
-        else:
-            reasons.append("")
+            reason = f"'{folder}' is not a name for a folder: use letters, digits, - and _"
+        reasons.append(reason)
     return reasons
+
+# %% ../../nbs/preparation/08_prepare.ipynb #38932fc8
+def _check_apart(
+    source: Path,  # the dataset or table
+    out: Path,  # the folder to write
+    table: pd.DataFrame,  # of the cohort
+) -> None:
+    "`MsvaeError` where source and output are one folder, or one lies in the other."
+    source, out = source.resolve(), out.resolve()
+    if not source.is_dir():
+        files = (source, *map(Path, table.path))
+        if held := [path for path in files if path.resolve().is_relative_to(out)]:
+            raise MsvaeError(f"{out} is no place to write to, it holds {held[0]}: choose another")
+        return
+    place = source / "derivatives"
+    inside = out.is_relative_to(source) and (place not in out.parents)
+    if inside or source.is_relative_to(out):
+        raise MsvaeError(
+            f"{out} is no place to write to, the source is {source}: choose another, "
+            f"such as {place / 'msvae'}"
+        )
+
+# %% ../../nbs/preparation/08_prepare.ipynb #35fd1dc2
+def _check_filled(
+    source: Path,  # the dataset or table
+    out: Path,  # the folder to write
+    jobs: dict,  # stem: `Job` of this cohort
+) -> list:  # of `Note`: what the folder holds beside them
+    "`MsvaeError` where the folder holds another cohort."
+    held = sorted(out.rglob(f"*{SUFFIX}.json"))
+    stems = [str(path).removesuffix(f"{SUFFIX}.json") for path in held]
+    others = [Path(stem).name for stem in stems if stem not in jobs]
+    if source.as_uri() == (before := _source_of(out)) or _root(source).as_uri() == before:
+        return [Note("note", "prepared before, and not in this cohort", name) for name in others]
+    changed = [stem for stem in stems if stem in jobs and not _same_source(jobs[stem])]
+    if held and (others or changed):
+        origin = unquote(before.removeprefix("file://")) or "no source that is known"
+        raise MsvaeError(
+            f"{out} holds another cohort, prepared from {origin}: choose another folder"
+        )
+    return []
+
+# %% ../../nbs/preparation/08_prepare.ipynb #937cf7af
+def _source_of(out: Path) -> str:
+    "Where the scans of a prepared folder came from, as a URI; '' where it does not say."
+    with suppress(MsvaeError, OSError, AttributeError, LookupError, TypeError):
+        description = read_json(out / "dataset_description.json")
+        sources = description.get("SourceDatasets")
+        return sources[0]["URL"] if sources else description["DatasetLinks"]["raw"]
+    return ""
 
 # %% ../../nbs/preparation/08_prepare.ipynb #abbd0707
 def _root(source: Path) -> Path:
     "The folder of a dataset, or of a table."
-    return (source if source.is_dir() else source.parent).resolve()
-
-# %% ../../nbs/preparation/08_prepare.ipynb #ff0af5ef
-def _absolute_paths(source: Path) -> set:
-    "The absolute paths that a table names itself."
-    if source.is_dir():
-        return set()
-    paths = pd.read_csv(source, sep="," if source.suffix == ".csv" else "\t").path
-    return {str(Path(path).resolve()) for path in paths if Path(path).is_absolute()}
+    return source if source.is_dir() else source.parent
 
 # %% ../../nbs/preparation/08_prepare.ipynb #472192a1
+@delegates(open_cohort)
 def prepare(
-    source: str | os.PathLike,  # a BIDS dataset, or a CSV/TSV with a path column
+    source: str | os.PathLike,  # a BIDS dataset, or a table (CSV, TSV, Excel) with a path column
     out: str | os.PathLike,  # the folder to write; run again, only what is missing is done
-    workers: int | None = None,  # processes; None: one per core
+    workers: int | None = None,  # processes; None: one per processor that may be used
     skull_strip: str = "template",  # one of `SKULL_STRIP`
     keep_full: bool = False,  # write the 182x218x182 volumes too
     scheduler: str | None = None,  # address of a dask scheduler, in place of local processes
+    **kwargs,
 ) -> pd.DataFrame:  # scans.tsv
-    "Prepare a cohort: BIDS derivatives, scans.tsv, mean.nii.gz and report.html."
+    "Prepare a cohort: BIDS derivatives, scans.tsv, notes.tsv, mean.nii.gz and report.html."
     if skull_strip not in SKULL_STRIP:
         raise MsvaeError(
             f"unknown skull stripping '{skull_strip}': use one of {', '.join(SKULL_STRIP)}"
         )
-    table, source, out = read_cohort(source), Path(source), Path(out).absolute()
-    refused, root = _refusals(table, source), _root(source)
+    source, out = (Path(os.path.abspath(Path(path).expanduser())) for path in (source, out))
+    cohort = open_cohort(source, **kwargs)
+    print(cohort, file=sys.stderr)
+    table, refused = cohort.table, _refusals(cohort)
     stems = _stems(table, refused)
     jobs = [
-        Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, root))
+        Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, _root(source)))
         for path, stem in zip(table.path, stems)
     ]
+    notes = _check_cohort(source, out, table, jobs, refused)
+    write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
     _remove_half_written(out)
-    _write_description(out, root)
+    _write_description(out, source)
     records = _known_records(jobs, refused)
     missing = [index for index in range(len(jobs)) if index not in records]
     with _Journal(out) as journal:
@@ -120,13 +177,27 @@ def prepare(
         records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
         return _write_summary(table, stems, records, out)
 
+# %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
+_NOTE = ("kind", "what", "where")  # columns of notes.tsv
+
+
+def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refused: list) -> list:
+    "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
+    notes, read = [], [not reason for reason in refused]
+    _check_apart(source, out, table)
+    check_one_person(table[read], notes)
+    notes += _check_filled(source, out, {job.stem: job for job, ok in zip(jobs, read) if ok})
+    for line in note_lines(notes):
+        print(line, file=sys.stderr)
+    return notes
+
 # %% ../../nbs/preparation/08_prepare.ipynb #f7189f37
 def _run(jobs: list, missing: list, workers: int | None, scheduler: str | None):
     "Yield (index, record) of the missing jobs. `MsvaeError` where nothing can be written."
     if not missing:
         return
     todo = [jobs[index] for index in missing]
-    workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    workers = max(1, min(workers or joblib.cpu_count(), len(todo)))
     if workers > 1 and not scheduler:
         compile_ahead(compile_examples())
     done = run_cluster(todo, scheduler) if scheduler else run_pool(todo, workers)
@@ -153,14 +224,19 @@ def _finished(job: Job) -> dict | None:
         return None
     try:
         record = read_json(sidecar)
-        same = (
-            record["SourceFingerprint"] == file_checksum(job.path)
-            and record["SkullStripMethod"] == job.method
-            and record["KeepFull"] >= job.keep_full
-        )
-    except (MsvaeError, OSError, KeyError):
+        same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
+    except (MsvaeError, LookupError, TypeError):
         return None
-    return record if same else None
+    return record if same and _same_source(job) else None
+
+
+def _same_source(job: Job) -> bool:
+    "Whether the sidecar of a prepared scan was made from the file that is there now."
+    try:
+        record = read_json(f"{job.stem}{SUFFIX}.json")
+        return record["SourceFingerprint"] == file_checksum(job.path)
+    except (MsvaeError, OSError, LookupError, TypeError):
+        return False
 
 # %% ../../nbs/preparation/08_prepare.ipynb #f4510c15
 class _Journal:
@@ -211,16 +287,20 @@ def _source_name(path: str, root: Path) -> str:
     return f"bids:raw:{path.relative_to(root).as_posix()}" if inside else str(path)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #0bd68583
-def _write_description(out: Path, root: Path) -> None:
-    "dataset_description.json of BIDS derivatives."
+def _write_description(out: Path, source: Path) -> None:
+    "dataset_description.json of BIDS derivatives, and what a BIDS validator is to pass over."
     description = {
         "Name": "msvae prepare",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "DatasetLinks": {"raw": root.as_uri()},
+        "DatasetLinks": {"raw": _root(source).as_uri()},
+        "SourceDatasets": [{"URL": source.as_uri()}],
         "GeneratedBy": [{"Name": "msvae", "Version": _version()}],
     }
     write_json(description, out / "dataset_description.json")
+    ignored = ("scans.tsv", "notes.tsv", "mean.nii.gz", "report.html", "*_affine.txt", ".*")
+    with atomic_path(out / ".bidsignore") as temporary:
+        temporary.write_text("\n".join(ignored) + "\n", encoding="utf-8")
 
 # %% ../../nbs/preparation/08_prepare.ipynb #c15a57be
 MEASURES = (*LIMITS, "seconds")  # columns of scans.tsv, beside those of the cohort
@@ -228,6 +308,7 @@ MEASURES = (*LIMITS, "seconds")  # columns of scans.tsv, beside those of the coh
 
 def _write_summary(table: pd.DataFrame, stems: list, records: list, out: Path) -> pd.DataFrame:
     "scans.tsv, the mean image and the report."
+    records = _refuse_copies(table, stems, records, out)
     scans = _scans_table(table, stems, records)
     mean = mean_volume(scans, out)
     if mean is not None:
@@ -235,6 +316,20 @@ def _write_summary(table: pd.DataFrame, stems: list, records: list, out: Path) -
     write_report(scans, out, mean)
     write_tsv(scans, out / "scans.tsv")
     return scans
+
+# %% ../../nbs/preparation/08_prepare.ipynb #e4d43fb0
+def _refuse_copies(table: pd.DataFrame, stems: list, records: list, out: Path) -> list:
+    "Records in which the scans of two people that come to one volume are failed."
+    records, people = list(records), table.participant_id
+    done = [index for index, record in enumerate(records) if record["status"] != "failed"]
+    for group in same_images([out / f"{stems[index]}{SUFFIX}.nii.gz" for index in done]):
+        copies = [done[position] for position in group]
+        names = list(dict.fromkeys(people.iloc[copies]))
+        if len(names) > 1:
+            reason = f"{' and '.join(names)} have the same voxels: one of them is wrong"
+            for index in copies:
+                records[index] = failed_record(reason, records[index]["seconds"])
+    return records
 
 # %% ../../nbs/preparation/08_prepare.ipynb #9847bda0
 def _scans_table(table: pd.DataFrame, stems: list, records: list) -> pd.DataFrame:

@@ -116,6 +116,8 @@ def _write_images(
     if full is not None:
         atlas = Path(f"{stem}_space-{SPACE}_res-1_desc-brain_FLAIR.nii.gz")
         save_nifti(full, FULL_AFFINE, atlas, code=4)
+        said = {"SkullStripped": True, "SpatialReference": SPACE, "Resolution": "1 mm isotropic"}
+        write_json(said, str(atlas).replace(".nii.gz", ".json"))
     own = scan.native.affine
     back = nib.orientations.ornt_transform(nib.io_orientation(scan.affine), nib.io_orientation(own))
     turned = nib.orientations.apply_orientation(mask.astype(np.uint8), back)

@@ -78,8 +78,15 @@ def prepare(
     scheduler: opt.Scheduler = None,
     skull_strip: opt.SkullStrip = "template",
     keep_full: opt.KeepFull = False,
+    columns: opt.Columns = None,
+    select: opt.Select = "one",
+    allow_links: opt.AllowLinks = False,
+    labels_as_written: opt.LabelsAsWritten = False,
 ):
     "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, bound."
+    from msvae_nbdev.cohort.read import describe_cohort
+    from msvae_nbdev.cohort.tables import parse_columns
+    from msvae_nbdev.core import read_tsv
     from msvae_nbdev.preparation.prepare import prepare as run
 
     scans = run(
@@ -89,12 +96,21 @@ def prepare(
         skull_strip=skull_strip,
         keep_full=keep_full,
         scheduler=scheduler,
+        columns=parse_columns(columns or []),
+        select=select,
+        allow_links=allow_links,
+        labels_as_written=labels_as_written,
     )
     counts = scans.status.value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed"))
-    typer.echo(f"{len(scans)} scans: {said}; see {out}/report.html")
+    typer.echo(f"{describe_cohort(scans)}: {said}; see {out}/report.html")
+    kinds = read_tsv(out / "notes.tsv").kind.value_counts()
+    if len(kinds):
+        noted = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        typer.echo(f"not as it was written: {noted}; see {out}/notes.tsv")
     for scan in scans[scans.status == "failed"].itertuples():
-        typer.echo(f"failed: {scan.participant_id} {scan.session_id}: {scan.reason}", err=True)
+        known = (name for name in (scan.participant_id, scan.session_id) if isinstance(name, str))
+        typer.echo(f"failed: {' '.join(known)}: {scan.reason}", err=True)
     if len(scans) and (scans.status == "failed").all():
         raise typer.Exit(1)
 

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 'Scale', 'CohortSeed', 'Bias', 'Disease',
-           'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'KeepFull', 'TrainedRun',
-           'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience',
-           'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed', 'Deterministic',
-           'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed', 'Merge', 'Runs',
-           'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features',
-           'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder',
-           'Objective', 'Size', 'names']
+           'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'Columns', 'Select',
+           'AllowLinks', 'LabelsAsWritten', 'KeepFull', 'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs',
+           'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect',
+           'Flip', 'Intensity', 'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder',
+           'LatentsFile', 'Samples', 'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep',
+           'DemoFolder', 'DemoSize', 'FeatureTable', 'Features', 'Label', 'Participant', 'AcquisitionColumns',
+           'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder', 'Objective', 'Size', 'names']
 
 # %% ../../nbs/show/10_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -23,7 +23,10 @@ import typer
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 PreparedFolder = Annotated[Path, typer.Argument(help="Prepared folder.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Number of worker processes; default: one per core.")
+    int | None,
+    typer.Option(
+        min=1, help="Number of worker processes; default: one for each processor that may be used."
+    ),
 ]
 SkullStrip = Annotated[
     str,
@@ -68,13 +71,43 @@ Prepared = Annotated[
 
 # %% ../../nbs/show/10_options.ipynb #bfc66c78
 Source = Annotated[
-    Path, typer.Argument(help="BIDS dataset, or a CSV or TSV table with a path column.")
+    Path, typer.Argument(help="BIDS dataset, or a table (CSV, TSV, Excel) with a path column.")
 ]
 DerivativesFolder = Annotated[Path, typer.Argument(help="Folder to write BIDS derivatives to.")]
 Scheduler = Annotated[
     str | None,
     typer.Option(
         help="Address of a dask scheduler, tcp://host:port (extra: cluster); default: none."
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="COLUMN=NAME",
+        help="Name of a column in the tables of the source, such as diagnosis=dx, path=file or "
+        "participant_id=subject; may be given several times.",
+    ),
+]
+Select = Annotated[
+    str,
+    typer.Option(
+        help="Of several FLAIR files in one session: one (the plainest name), all, or only those "
+        "with entities such as acq-3D."
+    ),
+]
+AllowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--allow-links", help="Also read files that links or .. put outside of the source."
+    ),
+]
+LabelsAsWritten = Annotated[
+    bool,
+    typer.Option(
+        "--labels-as-written",
+        help="Take each diagnosis as it is written; default: usual spellings of a group are one, "
+        "such as HC and control, or RRMS and MS.",
     ),
 ]
 KeepFull = Annotated[

@@ -357,7 +357,7 @@ def throughput(files: list, work: Path, seed: int) -> dict:
     ]
     (work / "cohort.csv").write_text(
         "path,participant_id\n"
-        + "".join(f"{name},{number}\n" for number, name in enumerate(names, 1))
+        + "".join(f"{name},{number % len(files)}\n" for number, name in enumerate(names))
     )
     shutil.rmtree(work / "prepared", ignore_errors=True)
     start, load = time.perf_counter(), os.getloadavg()[0]
