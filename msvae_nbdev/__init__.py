@@ -16,6 +16,7 @@ if "tensorflow" not in sys.modules and platform.machine() in ("x86_64", "AMD64")
 _CHAPTERS = {
     "simulate": "phantom.simulate",
     "read_cohort": "cohort.read",
+    "import_dicom": "cohort.dicom",
     "prepare": "preparation.prepare",
     "open_prepared": "model.volumes",
     "train": "show.run",
