@@ -334,6 +334,15 @@ def test_the_command(tmp_path, capsys):
     assert leaving.value.code == 1 and "--series" in capsys.readouterr().err
 
 
+def test_one_series_uid_of_two_patients(tmp_path):
+    series = generate_uid()
+    write_slices(tmp_path / "in/a", SeriesInstanceUID=series)
+    other = {"PatientID": "8", "PatientBirthDate": "19500101"}
+    write_slices(tmp_path / "in/b", SeriesInstanceUID=series, **other)
+    table = import_dicom(tmp_path / "in", tmp_path / "bids")
+    assert table.images.tolist() == [SHAPE[0]] * 2 and table.participant_id.nunique() == 2
+
+
 # --- the key, and going on ---
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDECAR', 'bids_sidecar', 'convert_series', 'import_dicom']
 
-# %% ../../nbs/cohort/10_dicom.ipynb #85debbad
+# %% ../../nbs/cohort/10_dicom.ipynb #c3112644
 import gzip
 import os
 import re
@@ -30,7 +30,7 @@ from msvae_nbdev.cohort.pseudonyms import (
 )
 from ..core import MsvaeError, atomic_path, read_json, track, write_json, write_tsv
 
-# %% ../../nbs/cohort/10_dicom.ipynb #f5744a16
+# %% ../../nbs/cohort/10_dicom.ipynb #e34c04c5
 SIDECAR = (  # fields of dcm2niix's sidecar that are kept
     "Modality",
     "MagneticFieldStrength",
@@ -72,7 +72,7 @@ SIDECAR = (  # fields of dcm2niix's sidecar that are kept
     "ConversionSoftwareVersion",
 )
 
-# %% ../../nbs/cohort/10_dicom.ipynb #3f9bc78f
+# %% ../../nbs/cohort/10_dicom.ipynb #748e38d2
 def bids_sidecar(
     series: Series,
     converted: dict,  # the sidecar of dcm2niix
@@ -100,7 +100,7 @@ def _seconds(milliseconds: float | None) -> float | None:
     "A time of DICOM as BIDS has it."
     return None if milliseconds is None else round(milliseconds / 1000, 6)
 
-# %% ../../nbs/cohort/10_dicom.ipynb #520a03c4
+# %% ../../nbs/cohort/10_dicom.ipynb #f39e33de
 def _run_dcm2niix(series: Series, folder: Path) -> tuple:
     "Images (.nii) of one series in `folder`, and what dcm2niix warned of."
     inside, outside = folder / "dicom", folder / "nifti"
@@ -137,7 +137,7 @@ def _dcm2niix() -> str:
         raise MsvaeError(f"DICOM needs the program dcm2niix: {remedy}")
     return found
 
-# %% ../../nbs/cohort/10_dicom.ipynb #a7c3e35a
+# %% ../../nbs/cohort/10_dicom.ipynb #b9735997
 def convert_series(
     series: Series,
     path: str | os.PathLike,  # of the scan to write, .nii.gz; its sidecar stands beside it
@@ -162,19 +162,18 @@ def convert_series(
 
 
 def _write_nameless(image: Path, path: Path) -> None:
-    "The image, gzipped, without the free text of its header."
-    content = bytearray(image.read_bytes())
-    header = nib.Nifti1Header(bytes(content[:348]))
+    "The image, gzipped, without the free text and the extensions of its header."
+    content = image.read_bytes()
+    header = nib.Nifti1Header(content[:348])
+    voxels = content[int(header["vox_offset"]) :]
     for name in ("data_type", "db_name", "descrip", "aux_file", "intent_name"):
         header[name] = b""
-    content[:348] = header.binaryblock
+    header["vox_offset"] = 352
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        with gzip.GzipFile(
-            filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0
-        ) as packed:
-            packed.write(content)
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+            packed.write(header.binaryblock + bytes(4) + voxels)
 
-# %% ../../nbs/cohort/10_dicom.ipynb #9eedccd6
+# %% ../../nbs/cohort/10_dicom.ipynb #b7c8a544
 @dataclass
 class _Job:
     "One series on its way into the dataset."
@@ -185,7 +184,7 @@ class _Job:
     reason: str
     new: bool = True  # not in the key yet
 
-# %% ../../nbs/cohort/10_dicom.ipynb #2f00c524
+# %% ../../nbs/cohort/10_dicom.ipynb #2b27fbe8
 def import_dicom(
     folder: str | os.PathLike,  # of DICOM files, in folders of any depth
     out: str | os.PathLike,  # the BIDS dataset to write, or to go on with
@@ -221,7 +220,7 @@ def _judge(one: Series, pattern: str | None) -> _Job:
     status = "chosen" if choice.take else "skipped"
     return _Job(one, KeyRow.from_tags(one.tags), status, choice.reason)
 
-# %% ../../nbs/cohort/10_dicom.ipynb #3298dc2a
+# %% ../../nbs/cohort/10_dicom.ipynb #ba4dbe83
 def _check_places(folder: Path, out: Path, key: Path, series: str | None) -> None:
     "`MsvaeError` where the dataset, the key and the DICOM files would stand in each other."
     if out == folder or out in folder.parents or folder in out.parents:
@@ -233,15 +232,15 @@ def _check_places(folder: Path, out: Path, key: Path, series: str | None) -> Non
     except re.error as error:
         raise MsvaeError(f"'{series}' is not a regular expression: {error}") from error
 
-# %% ../../nbs/cohort/10_dicom.ipynb #719cb081
+# %% ../../nbs/cohort/10_dicom.ipynb #e7a0053c
 def _identify(jobs: list, known: list) -> None:
     "Tell which chosen series are known, which cannot be, and number the others."
     chosen = [job for job in jobs if job.status == "chosen"]
     doubtful = find_doubtful([*(job.row for job in chosen), *known])
-    before = {row.series_uid: row for row in known}
+    before = {row.series: row for row in known}
     for job in chosen:
-        if job.row.series_uid in before:
-            job.row, job.new = before[job.row.series_uid], False
+        if job.row.series in before:
+            job.row, job.new = before[job.row.series], False
         elif job.row.person in doubtful:
             said = "one PatientID with two dates of birth or sexes"
             job.status, job.reason = "skipped", f"{said}: give each person a PatientID"
@@ -257,7 +256,7 @@ def _is_later(known: KeyRow, row: KeyRow) -> bool:
     "Whether a known row is of the same person at a later date."
     return known.person == row.person and known.study_date > row.study_date > ""
 
-# %% ../../nbs/cohort/10_dicom.ipynb #a69eb38a
+# %% ../../nbs/cohort/10_dicom.ipynb #005c4b7d
 def _convert(job: _Job, out: Path) -> None:
     "Convert a series unless that was done; its status and reason say how it went."
     path = out / job.row.path
@@ -272,7 +271,7 @@ def _convert(job: _Job, out: Path) -> None:
     job.status = "converted"
     job.reason = "; ".join(filter(None, [job.reason, notes]))
 
-# %% ../../nbs/cohort/10_dicom.ipynb #c3342d81
+# %% ../../nbs/cohort/10_dicom.ipynb #fb473c74
 def _write_description(out: Path) -> None:
     "dataset_description.json, README and the meaning of the columns, where they are not there."
     from msvae_nbdev import __version__
@@ -298,7 +297,7 @@ def _write_description(out: Path) -> None:
         with atomic_path(out / "README") as temporary:
             temporary.write_text("FLAIR scans converted from DICOM by msvae import-dicom.\n")
 
-# %% ../../nbs/cohort/10_dicom.ipynb #65cb934d
+# %% ../../nbs/cohort/10_dicom.ipynb #0f1dd7f8
 def _write_people(jobs: list, out: Path) -> None:
     "Add the participants and sessions of converted scans to the dataset's tables."
     if not jobs:
@@ -334,7 +333,7 @@ def _add_rows(table: pd.DataFrame, file: Path, name: str) -> None:
         table = pd.concat([there, table.astype(object)])
     write_tsv(table, file)
 
-# %% ../../nbs/cohort/10_dicom.ipynb #9184dd10
+# %% ../../nbs/cohort/10_dicom.ipynb #85e04f0b
 def _tell(jobs: list, others: dict, folder: Path) -> pd.DataFrame:
     "What became of each series and of the other files."
     rows = []

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TAGS', 'MIN_SLICES', 'read_tags', 'Series', 'Found', 'find_series', 'Choice', 'choose_flair']
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #ed88d23f
+# %% ../../nbs/cohort/08_dicom_series.ipynb #2a31f6b8
 import os
 import re
 import warnings
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..core import MsvaeError, track
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #d604572a
+# %% ../../nbs/cohort/08_dicom_series.ipynb #ffcce96d
 _NAMES = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _PATIENT = (
     "PatientID",
@@ -59,7 +59,7 @@ _SEQUENCE = (
 )
 TAGS = (*_NAMES, *_PATIENT, *_IMAGE, *_SEQUENCE)  # DICOM keywords that are read
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #d8ee99ce
+# %% ../../nbs/cohort/08_dicom_series.ipynb #043c2be5
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -101,7 +101,7 @@ def _values(dataset) -> Iterator[tuple]:
     for item in nested:
         yield from _values(item)
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #5469df81
+# %% ../../nbs/cohort/08_dicom_series.ipynb #7d3929f1
 def _import_pydicom():
     "pydicom. `MsvaeError` names the extra where it is missing."
     try:
@@ -111,7 +111,7 @@ def _import_pydicom():
         raise MsvaeError(f"DICOM needs the packages pydicom and dcm2niix: {remedy}") from error
     return pydicom
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #52e8f051
+# %% ../../nbs/cohort/08_dicom_series.ipynb #3807bb9d
 @dataclass
 class Series:
     "One DICOM series."
@@ -119,10 +119,6 @@ class Series:
     tags: dict  # of its first file, by `read_tags`
     files: list = field(default_factory=list)  # of Path, one per image, no image twice
     images: int = 0  # slices: files, or frames of files with several
-
-    @property
-    def uid(self) -> str:
-        return str(self.tags["SeriesInstanceUID"])
 
     @property
     def name(self) -> str:
@@ -161,14 +157,17 @@ def _first_number(tags: dict, keywords: tuple) -> float | None:
             return number
     return None
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #b3190da6
+# %% ../../nbs/cohort/08_dicom_series.ipynb #3d010ce1
 class Found(NamedTuple):
     "What a folder holds."
 
     series: list  # of `Series`
     others: dict  # reason: list of Path that belong to no series
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #f1420413
+# %% ../../nbs/cohort/08_dicom_series.ipynb #9b1befc1
+_ONE_SERIES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
 def find_series(
     folder: str | os.PathLike,  # of DICOM files, in folders of any depth
 ) -> Found:
@@ -193,17 +192,18 @@ def find_series(
             others.setdefault("a second copy of an image", []).append(path)
             continue
         seen.add(image)
-        one = series.setdefault(str(tags["SeriesInstanceUID"]), Series(tags))
+        group = tuple(str(tags.get(name)) for name in _ONE_SERIES)
+        one = series.setdefault(group, Series(tags))
         one.files.append(path)
         one.images += int(_first_number(tags, ("NumberOfFrames",)) or 1)
     return Found(list(series.values()), others)
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #ca5334f1
+# %% ../../nbs/cohort/08_dicom_series.ipynb #1954d2ed
 def _files(folder: Path) -> list:
     "All files below a folder, in the order of their paths."
     return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #3229420f
+# %% ../../nbs/cohort/08_dicom_series.ipynb #989c1ffc
 _ARCHIVE = re.compile(rb"PK\x03\x04|7z\xbc\xaf|Rar!|\x1f\x8b|.{257}ustar", re.DOTALL)
 _DICOM = re.compile(rb".{128}DICM|[\2\x08]\0[\0-\x20]\0|\0[\2\x08]\0[\0-\x20]", re.DOTALL)
 
@@ -223,7 +223,7 @@ def _not_dicom(path: Path) -> str | None:
         return "an index (DICOMDIR)"
     return None if _DICOM.match(start) else "not DICOM"
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #1cbb443f
+# %% ../../nbs/cohort/08_dicom_series.ipynb #1ee539d7
 _FLAIR = re.compile(r"flair|da(rk)? ?fl")
 _OTHER = re.compile(
     r"\bt1|\bstir\b|mp2?rage|\bdir\b|double inv|\bpsir\b|locali|scout|survey|\bspine\b|"
@@ -244,14 +244,14 @@ _INVERSION = ("InversionTime", "InversionTimes")
 _ECHO = ("EffectiveEchoTime", "EchoTime")
 MIN_SLICES = 8
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #36193b9b
+# %% ../../nbs/cohort/08_dicom_series.ipynb #2d692aca
 class Choice(NamedTuple):
     "Whether a series is taken, and why."
 
     take: bool
     reason: str
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #08b6d497
+# %% ../../nbs/cohort/08_dicom_series.ipynb #5925c3c5
 def choose_flair(
     series: Series,
     pattern: str
@@ -275,7 +275,7 @@ def choose_flair(
         return Choice(True, " and ".join(said))
     return Choice(False, "neither its name nor its times are those of FLAIR")
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #877502d8
+# %% ../../nbs/cohort/08_dicom_series.ipynb #53441e19
 def _no_image(series: Series) -> str:
     "Why a series cannot be a scan of a head, whatever its contrast; else nothing."
     tags, kinds = series.tags, series.words("ImageType")
@@ -293,7 +293,7 @@ def _no_image(series: Series) -> str:
         return f"body part {tags['BodyPartExamined']}"
     return ""
 
-# %% ../../nbs/cohort/08_dicom_series.ipynb #3295e271
+# %% ../../nbs/cohort/08_dicom_series.ipynb #11cfcbf8
 def _other_contrast(series: Series, names: str) -> str:
     "What other contrast than FLAIR a series has; else nothing."
     echo = series.number(*_ECHO)

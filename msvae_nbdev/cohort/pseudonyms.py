@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KeyRow', 'find_doubtful', 'number_rows', 'read_key', 'write_key', 'age_at_scan']
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #be72c0fe
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #1f7138a5
 import hashlib
 import re
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core import MsvaeError, atomic_path
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #5517a626
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #46dd8b81
 _NOBODY = re.compile(r"\W*|anon\w*|unknown|none|n/?a|0+|x+", re.IGNORECASE)
 
 
@@ -57,6 +57,11 @@ class KeyRow:
         return f"{self.issuer} {self.patient_id}"
 
     @property
+    def series(self) -> tuple:
+        "What identifies the series, also where a program gave one UID to several patients."
+        return self.patient_id, self.study_uid, self.series_uid
+
+    @property
     def visit(self) -> str:
         "What identifies the session, and orders it."
         return self.study_date or f"without date {self.study_uid}"
@@ -77,7 +82,7 @@ _TAGS = {
     "contrast_agent": "ContrastBolusAgent",
 }
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #129234b4
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #22b32a19
 def find_doubtful(
     rows: list,  # of `KeyRow`
 ) -> set:  # of the `person` of rows
@@ -89,7 +94,7 @@ def find_doubtful(
                 facts.setdefault((row.person, name), set()).add(value)
     return {person for (person, _), values in facts.items() if len(values) > 1}
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #ecabf4f2
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #8925dc75
 def number_rows(
     rows: list,  # of new `KeyRow`, filled in place
     known: list,  # of `KeyRow`: those that the key has already
@@ -127,7 +132,7 @@ def _free_path(row: KeyRow, taken: set) -> str:
         name = f"{folder}/{stem}_run-{run}_FLAIR.nii.gz"
     return name
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #4ea0c854
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #57e04ca0
 def read_key(
     key: Path,  # the table
     out: Path,  # the dataset that it belongs to
@@ -145,7 +150,7 @@ def read_key(
     except (OSError, KeyError, ValueError) as error:
         raise MsvaeError(f"{key} is not the key of an import: choose another name") from error
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #bb3db22c
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #8965d254
 def write_key(
     rows: list,  # of `KeyRow`
     key: Path,  # the table
@@ -155,7 +160,7 @@ def write_key(
         table = pd.DataFrame([asdict(row) for row in rows])
         table.to_csv(temporary, sep="\t", index=False)
 
-# %% ../../nbs/cohort/09_pseudonyms.ipynb #3a9fad40
+# %% ../../nbs/cohort/09_pseudonyms.ipynb #c98969c7
 def age_at_scan(
     tags: dict,  # PatientBirthDate, StudyDate (YYYYMMDD) and PatientAge, as DICOM holds them
 ) -> int | None:  # whole years, at most 89; None where it is not known
