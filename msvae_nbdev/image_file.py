@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_VOXELS', 'MAX_EXTRA', 'StoredImage', 'read_image']
 
-# %% ../nbs/05_image_file.ipynb #bbf48554
+# %% ../nbs/05_image_file.ipynb #901fd9af
 import gzip
 import io
 import os
@@ -22,7 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from .core import MsvaeError
 
-# %% ../nbs/05_image_file.ipynb #b9d2e15a
+# %% ../nbs/05_image_file.ipynb #b89f79b4
 _FETCH = "the place of a scan whose content is not here: fetch it with"
 _FOREIGN = (  # what is found in place of an image: first bytes, and what to do
     (rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml)", "a web page or XML: download the scan again"),
@@ -38,7 +38,7 @@ _FOREIGN = (  # what is found in place of an image: first bytes, and what to do
     (rb"NRRD|\x89HDF|CDF[\x01\x02]", "an NRRD, HDF or MINC file: convert it to NIfTI"),
 )
 
-# %% ../nbs/05_image_file.ipynb #11dd51a3
+# %% ../nbs/05_image_file.ipynb #005c8dc6
 def _refuse_foreign(start: bytes, path: Path) -> None:
     "`MsvaeError` where a file's first bytes are those of something that is no image."
     if not start:
@@ -47,7 +47,7 @@ def _refuse_foreign(start: bytes, path: Path) -> None:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             raise MsvaeError(f"{path} is {sentence}")
 
-# %% ../nbs/05_image_file.ipynb #38d70727
+# %% ../nbs/05_image_file.ipynb #4d12befc
 def _check_regular(path: Path) -> None:
     "`MsvaeError` where there is no regular file, with what is there instead."
     try:
@@ -67,11 +67,11 @@ def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(mode):
         raise MsvaeError(f"{path} is a pipe, a socket or a device: expected a file")
 
-# %% ../nbs/05_image_file.ipynb #389c50f7
+# %% ../nbs/05_image_file.ipynb #ee216345
 MAX_VOXELS = 2**28  # of one scan: 640 a side
 MAX_EXTRA = 2**24  # bytes before the first voxel or after the last
 
-# %% ../nbs/05_image_file.ipynb #02f98cd3
+# %% ../nbs/05_image_file.ipynb #8cca04c0
 def _check_shape(shape: tuple, path: Path) -> None:
     "`MsvaeError` where a shape is not that of one 3-D scan."
     written = "x".join(map(str, shape))
@@ -83,7 +83,7 @@ def _check_shape(shape: tuple, path: Path) -> None:
     if np.prod(shape, dtype=float) > MAX_VOXELS:
         raise MsvaeError(f"{path} has {written} voxels, more than {MAX_VOXELS}: not a head scan")
 
-# %% ../nbs/05_image_file.ipynb #d67a6003
+# %% ../nbs/05_image_file.ipynb #0e6647b3
 def _check_type(dtype: np.dtype, path: Path) -> None:
     "`MsvaeError` where voxels are not single real numbers."
     if dtype.fields or dtype.kind not in "iufc":
@@ -91,7 +91,7 @@ def _check_type(dtype: np.dtype, path: Path) -> None:
     if dtype.kind == "c":
         raise MsvaeError(f"{path} holds complex numbers: give the magnitude image")
 
-# %% ../nbs/05_image_file.ipynb #4ca6f8d9
+# %% ../nbs/05_image_file.ipynb #250199f8
 class _Layout(NamedTuple):
     "What the header of a single-file image says."
 
@@ -105,7 +105,7 @@ class _Layout(NamedTuple):
         "Bytes to the end of the voxels."
         return self.offset + int(np.prod(self.shape)) * self.dtype.itemsize
 
-# %% ../nbs/05_image_file.ipynb #b1062b5a
+# %% ../nbs/05_image_file.ipynb #35c17b0e
 _SINGLE_FILE = {  # first bytes: how nibabel reads the header
     rb"(\x5c\x01\0\0|\0\0\x01\x5c).{340}n\+1\0": nib.Nifti1Header,
     rb"(\x1c\x02\0\0|\0\0\x02\x1c)n\+2\0\r\n\x1a\n": nib.Nifti2Header,
@@ -136,7 +136,7 @@ def _cause(error: Exception) -> str:
     "An exception in one line."
     return " ".join(str(error).split()) or type(error).__name__
 
-# %% ../nbs/05_image_file.ipynb #6c732ea6
+# %% ../nbs/05_image_file.ipynb #bcc09c3a
 def _open(path: Path):
     "The file, unpacked where it is a gzip, whatever it is called; and whether it is one."
     with open(path, "rb") as file:
@@ -158,7 +158,7 @@ def _read_to_end(file: io.BufferedIOBase, path: Path) -> tuple:
         return ("bytes behind the end of the gzip were ignored",)
     return ()
 
-# %% ../nbs/05_image_file.ipynb #7edc79b4
+# %% ../nbs/05_image_file.ipynb #a9a692a9
 def _read_bytes(path: Path, size: int, start: bool = False) -> tuple:
     "The first `size` bytes of a file, unpacked, and notes; the `start` may be shorter."
     try:
@@ -176,7 +176,7 @@ def _read_bytes(path: Path, size: int, start: bool = False) -> tuple:
             raise MsvaeError(f"{path} cannot be read: {error.strerror}") from error
         raise MsvaeError(f"{path} is damaged ({_cause(error)}): copy it again") from error
 
-# %% ../nbs/05_image_file.ipynb #51413f81
+# %% ../nbs/05_image_file.ipynb #f1cc0c6b
 def _unwrap(raw: np.ndarray) -> tuple:
     "Stored integers, as unsigned where they wrapped; and a note."
     if raw.dtype.kind != "i" or raw.dtype.itemsize > 2:
@@ -197,7 +197,7 @@ def _roughness(volume: np.ndarray) -> float:
     volume = volume.astype(np.float32)
     return sum(float(np.abs(np.diff(volume, axis=axis)).mean()) for axis in range(3))
 
-# %% ../nbs/05_image_file.ipynb #b2043b29
+# %% ../nbs/05_image_file.ipynb #b8fd8378
 def _read_voxels(path: Path, layout: _Layout) -> tuple:
     "The voxels of a NIfTI or MGH file, float32, scaled; and notes."
     content, notes = _read_bytes(path, layout.size)
@@ -218,7 +218,7 @@ def _scaling(header) -> tuple:
         return float(header["scl_slope"]), 0.0, ("scl_inter is not a number: taken as 0",)
     return 1.0 if slope is None else slope, 0.0 if inter is None else inter, ()
 
-# %% ../nbs/05_image_file.ipynb #cda12a1c
+# %% ../nbs/05_image_file.ipynb #75e2a304
 def _choose_affine(layout: _Layout, path: Path) -> tuple:
     "The affine of a NIfTI header in millimetres, as nibabel chooses, and notes on what is doubtful."
     header = layout.header
@@ -236,7 +236,7 @@ def _choose_affine(layout: _Layout, path: Path) -> tuple:
     notes.append(f"{unset}: the first axis is taken to point left, as nibabel does")
     return np.diag([factor, factor, factor, 1]) @ header.get_base_affine(), notes
 
-# %% ../nbs/05_image_file.ipynb #62966ddb
+# %% ../nbs/05_image_file.ipynb #24e8d3b3
 class _Form(NamedTuple):
     "The qform or the sform of a header, in millimetres."
 
@@ -263,7 +263,7 @@ def _scaled_form(get, factor: float) -> _Form:
         return _Form(None, 1)
     return _Form(None if affine is None else np.diag([factor] * 3 + [1]) @ affine, int(code))
 
-# %% ../nbs/05_image_file.ipynb #13f183e5
+# %% ../nbs/05_image_file.ipynb #ce1063d8
 def _compare_forms(sform: _Form, qform: _Form, shape: tuple) -> list:
     "A note where the two affines of a header put a corner of the volume at different places."
     corners = np.array(np.meshgrid(*[(0, side - 1) for side in shape[:3]])).reshape(3, -1).T
@@ -276,7 +276,7 @@ def _compare_forms(sform: _Form, qform: _Form, shape: tuple) -> list:
     codes = f"sform (code {sform.code}) and qform (code {qform.code})"
     return [f"{codes} {how}, by up to {apart:.0f} mm: the sform is used, as nibabel does"]
 
-# %% ../nbs/05_image_file.ipynb #7cfe5955
+# %% ../nbs/05_image_file.ipynb #3c78bde0
 def _unit(header) -> tuple:
     "The length unit of a header in millimetres, and a note where it is not one."
     code = int(header["xyzt_units"]) & 7
@@ -288,7 +288,7 @@ def _unit(header) -> tuple:
         return 1.0, [f"lengths in {name} cannot be: taken as millimetres"]
     return factor, [f"lengths were in {name}"]
 
-# %% ../nbs/05_image_file.ipynb #256ca990
+# %% ../nbs/05_image_file.ipynb #812967da
 class StoredImage(NamedTuple):
     "One image as its file has it."
 
@@ -296,7 +296,8 @@ class StoredImage(NamedTuple):
     affine: np.ndarray  # (4, 4), voxel index to RAS millimetres
     notes: tuple = ()  # of str: what was unusual, and what was done
 
-# %% ../nbs/05_image_file.ipynb #d539768e
+# %% ../nbs/05_image_file.ipynb #0ca4f490
+@np.errstate(all="ignore")  # what overflows is not finite, and told as such
 def read_image(
     path: str | os.PathLike,  # NIfTI 1 or 2, or MGH, compressed or not; or what nibabel reads
 ) -> StoredImage:
@@ -314,7 +315,7 @@ def read_image(
         return StoredImage(volume, affine, (*notes, *said))
     return StoredImage(volume, layout.header.get_affine(), notes)
 
-# %% ../nbs/05_image_file.ipynb #0c0ca0c0
+# %% ../nbs/05_image_file.ipynb #b1f5be41
 def _read_other(path: Path) -> StoredImage:
     "An image in another format of nibabel's, with the same checks."
     try:

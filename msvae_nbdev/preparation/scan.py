@@ -43,6 +43,7 @@ def read_scan(
     return Scan(data, canonical.affine, native, (*stored.notes, *filled, *shifted))
 
 # %% ../../nbs/preparation/00_scan.ipynb #9b51d376
+@np.errstate(all="ignore")  # a header may hold any number
 def _check_geometry(shape: tuple, affine: np.ndarray, path: Path) -> None:
     "Refuse a singular affine, and what is no head by its millimetres."
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
@@ -77,7 +78,7 @@ def _sides(volume: np.ndarray) -> np.ndarray:
     "The voxels on the four outer faces across the first two axes."
     return np.concatenate([np.take(volume, [0, -1], axis).ravel() for axis in (0, 1)])
 
-# %% ../../nbs/preparation/00_scan.ipynb #9468e76b
+# %% ../../nbs/preparation/00_scan.ipynb #5d06d24a
 def air_to_zero(
     volume: np.ndarray,  # (i, j, k), finite; the third axis points up
 ) -> tuple:  # (the volume, of str: what was done)
