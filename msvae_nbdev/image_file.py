@@ -169,12 +169,16 @@ def _read_bytes(path: Path, size: int, start: bool = False) -> tuple:
                 return content, ()
             if len(content) < size:
                 found = f"{len(content)} of the {size} bytes that its header tells"
-                raise MsvaeError(f"{path} is cut off: it holds {found}; copy it again")
+                raise MsvaeError(
+                    f"{path} cannot be read, it is cut off: it holds {found}; copy it again"
+                )
             return content, _read_to_end(file, path) if packed else ()
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise MsvaeError(f"{path} cannot be read: {error.strerror}") from error
-        raise MsvaeError(f"{path} is damaged ({_cause(error)}): copy it again") from error
+        raise MsvaeError(
+            f"{path} cannot be read, it is damaged ({_cause(error)}): copy it again"
+        ) from error
 
 # %% ../nbs/05_image_file.ipynb #f1cc0c6b
 def _unwrap(raw: np.ndarray) -> tuple:
