@@ -35,7 +35,7 @@ _FOREIGN = (  # what is found in place of an image: first bytes, and what to do
     ),
     (rb"PK\x03\x04|7z\xbc\xaf|Rar!|.{257}ustar", "an archive: unpack it"),
     (rb"\x89PNG|\xff\xd8\xff|%PDF|GIF8|II\*\0|MM\0\*", "a picture or a document: give the scan"),
-    (rb"NRRD|\x89HDF|CDF[\x01\x02]", "an NRRD, HDF or MINC file: convert it to NIfTI"),
+    (rb"NRRD", "an NRRD file: convert it to NIfTI"),
 )
 
 # %% ../nbs/05_image_file.ipynb #005c8dc6

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -341,6 +342,19 @@ def test_one_series_uid_of_two_patients(tmp_path):
     write_slices(tmp_path / "in/b", SeriesInstanceUID=series, **other)
     table = import_dicom(tmp_path / "in", tmp_path / "bids")
     assert table.images.tolist() == [SHAPE[0]] * 2 and table.participant_id.nunique() == 2
+
+
+@pytest.mark.skipif(shutil.which("bids-validator-deno") is None, reason="needs the BIDS validator")
+def test_the_bids_validator_finds_no_error(tmp_path):
+    write_slices(tmp_path / "in/a", StudyDate="20110305")
+    write_slices(tmp_path / "in/b", ContrastBolusAgent="Gd")
+    write_slices(tmp_path / "in/c", SeriesNumber=9)
+    write_enhanced(tmp_path / "in/d", PatientID="8")
+    import_dicom(tmp_path / "in", tmp_path / "bids")
+    command = ["bids-validator-deno", "--json", tmp_path / "bids"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
 # --- the key, and going on ---

@@ -1,5 +1,6 @@
 """What may stand under the name of a scan, and what `read_image` and `read_scan` make of it."""
 
+import bz2
 import gzip
 import os
 import struct
@@ -225,6 +226,13 @@ def test_pairs(tmp_path, kind, end):
         content[-5] ^= 1
         (tmp_path / "scan.img.gz").write_bytes(content)
         assert "CRC" in refusal(tmp_path / "scan.hdr.gz")
+
+
+def test_bz2(tmp_path):
+    (tmp_path / "scan.nii.bz2").write_bytes(bz2.compress(nifti()))
+    assert np.array_equal(read_image(tmp_path / "scan.nii.bz2").volume, HEAD)
+    (tmp_path / "short.nii.bz2").write_bytes(bz2.compress(nifti())[:-40])
+    assert "cannot be read" in refusal(tmp_path / "short.nii.bz2")
 
 
 @pytest.mark.parametrize("shape", [(*SHAPE, 1), (*SHAPE, 1, 1), (*SHAPE, 1, 1, 1, 1)])
