@@ -30,6 +30,7 @@ from pydicom.uid import (  # noqa: E402
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
+    RLELossless,
     generate_uid,
 )
 
@@ -233,6 +234,57 @@ def test_files_without_the_preamble_and_copies(tmp_path):
     found = find_series(tmp_path / "bare")
     assert [each.images for each in found.series] == [SHAPE[0]]
     assert list(found.others) == ["a second copy of an image"]
+
+
+def test_a_compressed_series(tmp_path):
+    write_slices(tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        image = pydicom.dcmread(path)
+        image.compress(RLELossless)
+        image.save_as(path)
+    table = import_dicom(tmp_path / "in", tmp_path / "bids")
+    check_voxels(tmp_path / "bids" / table.path[0])
+
+
+def test_a_slice_that_is_missing_is_said(tmp_path):
+    write_slices(tmp_path / "in")
+    (tmp_path / "in/IM0009").unlink()
+    table = import_dicom(tmp_path / "in", tmp_path / "bids")
+    assert "slices missing or not evenly spaced" in table.reason[0]
+    image = nib.as_closest_canonical(nib.load(tmp_path / "bids" / table.path[0]))
+    assert image.shape[2] == SHAPE[0]  # in its place, not pushed together
+    expected = VOXELS.transpose(2, 1, 0)[::-1, ::-1]
+    assert np.array_equal(np.delete(image.get_fdata(), 9, 2), np.delete(expected, 9, 2))
+    assert json.loads((tmp_path / "bids" / table.path[0].replace("nii.gz", "json")).read_text())[
+        "ImageType"
+    ]
+
+
+def test_the_magnitude_and_the_longest_echo_are_taken(tmp_path):
+    folder, phase, echoes = tmp_path / "in", generate_uid(), generate_uid()
+    kind = {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}
+    write_slices(folder / "a/1", SeriesInstanceUID=phase, **kind)
+    write_slices(folder / "a/2", SeriesInstanceUID=phase)
+    other = {"PatientID": "8", "SeriesInstanceUID": echoes}
+    write_slices(folder / "b/1", EchoNumbers=1, EchoTime=60.0, **other)
+    write_slices(folder / "b/2", EchoNumbers=2, EchoTime=120.0, **other)
+    table = import_dicom(folder, tmp_path / "bids")
+    assert table.status.tolist() == ["converted"] * 2
+    for path, reason in zip(table.path, table.reason):
+        assert "1 other images of the series left out" in reason
+        sidecar = json.loads((tmp_path / "bids" / path.replace("nii.gz", "json")).read_text())
+        assert sidecar["EchoTime"] == 0.12 and "P" not in sidecar["ImageType"]
+        check_voxels(tmp_path / "bids" / path)
+
+
+def test_a_repeated_volume_is_refused(tmp_path):
+    series = generate_uid()
+    for number in (1, 2):
+        write_slices(tmp_path / f"in/{number}", SeriesInstanceUID=series, AcquisitionNumber=number)
+    table = import_dicom(tmp_path / "in", tmp_path / "bids")
+    assert table[["status", "reason"]].values.tolist() == [
+        ["failed", "it holds 2 volumes, expected one"]
+    ]
 
 
 # --- several series, people and sessions ---

@@ -147,18 +147,31 @@ def convert_series(
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
         images, notes = _run_dcm2niix(series, Path(folder))
-        sizes = {image: nib.load(image).shape for image in images}
-        image = max(images, key=lambda each: np.prod(sizes[each][:3]))  # the first of the largest
-        if len(sizes[image]) > 3 and np.prod(sizes[image][3:]) > 1:
-            raise MsvaeError(f"it holds {np.prod(sizes[image][3:])} volumes, expected one")
-        if len(images) > 1:
-            notes.append(f"{len(images) - 1} of its {len(images)} images left out")
-        sidecar = image.with_suffix(".json")
-        converted = read_json(sidecar) if sidecar.exists() else {}
-        stem = path.name.removesuffix(".nii.gz")
-        write_json(bids_sidecar(series, converted, scanner), path.with_name(f"{stem}.json"))
+        image, converted, said = _choose_image(images)
+        shape = nib.load(image).shape
+        if np.prod(shape[3:]) != 1:
+            raise MsvaeError(f"it holds {np.prod(shape[3:])} volumes, expected one")
+        sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+        write_json(bids_sidecar(series, converted, scanner), sidecar)
         _write_nameless(image, path)
-    return "; ".join(notes)
+    return "; ".join([*notes, *said])
+
+# %% ../../nbs/cohort/12_dicom.ipynb #9b42d072
+_SECONDARY = re.compile(r"_(ph|real|imaginary|Eq_\d+|Tilt|ROI)")
+
+
+def _choose_image(images: list) -> tuple:
+    "The scan among the images of a series, its sidecar by dcm2niix, and notes."
+    plain = [image for image in images if not _SECONDARY.search(image.stem)] or images
+    sidecars = {image: image.with_suffix(".json") for image in plain}
+    told = {image: read_json(file) if file.exists() else {} for image, file in sidecars.items()}
+    slices = {image: nib.load(image).shape[2:3] for image in plain}
+    best = max(plain, key=lambda image: (slices[image], told[image].get("EchoTime", 0)))
+    even = sorted(best.parent.glob(f"{best.stem}_Eq_*.nii"))
+    left = len(images) - 1 - len(even)
+    notes = [f"{left} other images of the series left out"] * (left > 0)
+    notes += ["slices missing or not evenly spaced: interpolated by dcm2niix"] * bool(even)
+    return [*even, best][0], told[best], notes
 
 
 def _write_nameless(image: Path, path: Path) -> None:

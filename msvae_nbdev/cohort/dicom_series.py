@@ -116,7 +116,7 @@ def _import_pydicom():
 class Series:
     "One DICOM series."
 
-    tags: dict  # of its first file, by `read_tags`
+    tags: dict  # of its first magnitude image, by `read_tags`
     files: list = field(default_factory=list)  # of Path, one per image, no image twice
     images: int = 0  # slices: files, or frames of files with several
 
@@ -129,6 +129,12 @@ class Series:
     def names(self) -> str:
         "All that it is called."
         return " ".join(str(self.tags[name]) for name in _NAMES if name in self.tags)
+
+    @property
+    def is_magnitude(self) -> bool:
+        "Whether its tags are of a magnitude image, not of phase or parts of complex numbers."
+        kinds = self.words("ImageType", "ComplexImageComponent")
+        return not kinds & {"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"}
 
     def number(self, *keywords: str) -> float | None:
         "The first positive number among some tags, in DICOM's unit (milliseconds for times)."
@@ -194,6 +200,8 @@ def find_series(
         seen.add(image)
         group = tuple(str(tags.get(name)) for name in _ONE_SERIES)
         one = series.setdefault(group, Series(tags))
+        if not one.is_magnitude:
+            one.tags = tags
         one.files.append(path)
         one.images += int(_first_number(tags, ("NumberOfFrames",)) or 1)
     return Found(list(series.values()), others)
@@ -230,7 +238,6 @@ _OTHER = re.compile(
     r"\bdwi\b|\bdiff|\badc\b|\bdti\b|\bbold\b|\bperf|\bswi\b|\bmip\b|\bmpr\b"
 )
 _DERIVED = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "MIP", "MINIP", "ADC", "SUBTRACTION"}
-_NOT_MAGNITUDE = {"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"}
 _ELSEWHERE = re.compile(
     r"spine|cerv|thora|lumb|chest|abd|pelvi|heart|card|breast|knee|hip|should|ankle|wrist|hand|"
     r"foot|leg|arm|extrem|prost|liver"
@@ -285,7 +292,7 @@ def _no_image(series: Series) -> str:
         return f"no MR image but {tags['SOPClassUID'].name.lower()}"
     if kinds & _DERIVED or {"DERIVED", "SECONDARY"} <= kinds:
         return "derived images: " + "\\".join(map(str, tags["ImageType"]))
-    if (kinds | series.words("ComplexImageComponent")) & _NOT_MAGNITUDE:
+    if not series.is_magnitude:
         return "not magnitude images"
     if series.images < MIN_SLICES:
         return f"fewer than {MIN_SLICES} slices"
