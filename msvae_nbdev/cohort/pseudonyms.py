@@ -16,10 +16,24 @@ import pandas as pd
 
 from ..core import MsvaeError, atomic_path
 
-# %% ../../nbs/cohort/11_pseudonyms.ipynb #46dd8b81
+# %% ../../nbs/cohort/11_pseudonyms.ipynb #a290e37d
 _NOBODY = re.compile(r"\W*|anon\w*|unknown|none|n/?a|0+|x+", re.IGNORECASE)
+_TAGS = {
+    "patient_id": "PatientID",
+    "issuer": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "birth_date": "PatientBirthDate",
+    "sex": "PatientSex",
+    "study_date": "StudyDate",
+    "study_uid": "StudyInstanceUID",
+    "series_uid": "SeriesInstanceUID",
+    "series_number": "SeriesNumber",
+    "description": "SeriesDescription",
+    "serial_number": "DeviceSerialNumber",
+    "contrast_agent": "ContrastBolusAgent",
+}
 
-
+# %% ../../nbs/cohort/11_pseudonyms.ipynb #46dd8b81
 @dataclass
 class KeyRow:
     "One series in the key: what the dataset calls it, and what the dataset must not tell."
@@ -65,22 +79,6 @@ class KeyRow:
     def visit(self) -> str:
         "What identifies the session, and orders it."
         return self.study_date or f"without date {self.study_uid}"
-
-
-_TAGS = {
-    "patient_id": "PatientID",
-    "issuer": "IssuerOfPatientID",
-    "patient_name": "PatientName",
-    "birth_date": "PatientBirthDate",
-    "sex": "PatientSex",
-    "study_date": "StudyDate",
-    "study_uid": "StudyInstanceUID",
-    "series_uid": "SeriesInstanceUID",
-    "series_number": "SeriesNumber",
-    "description": "SeriesDescription",
-    "serial_number": "DeviceSerialNumber",
-    "contrast_agent": "ContrastBolusAgent",
-}
 
 # %% ../../nbs/cohort/11_pseudonyms.ipynb #22b32a19
 def find_doubtful(
