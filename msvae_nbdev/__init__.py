@@ -17,6 +17,7 @@ _CHAPTERS = {
     "simulate": "phantom.simulate",
     "open_cohort": "cohort.read",
     "read_cohort": "cohort.read",
+    "import_dicom": "cohort.dicom",
     "prepare": "preparation.prepare",
     "open_prepared": "model.volumes",
     "train": "show.run",

@@ -31,6 +31,7 @@ class MsvaeError(Exception):
 @contextlib.contextmanager
 def atomic_path(
     path: str | os.PathLike,  # where the file shall stand in the end
+    mode: int = 0o666,  # its permissions, less the umask
 ) -> Iterator[Path]:  # the temporary file, to be written in the block
     "A temporary file that becomes `path` when the block ends well. `MsvaeError` if it cannot."
     path = Path(path)
@@ -42,7 +43,7 @@ def atomic_path(
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise MsvaeError(f"cannot write {path}: {error.strerror or error}") from error

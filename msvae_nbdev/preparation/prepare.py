@@ -341,6 +341,7 @@ def _scans_table(table: pd.DataFrame, stems: list, records: list) -> pd.DataFram
     scans["source"] = table.path
     for name in ("status", "reason"):
         scans[name] = [record[name] or np.nan for record in records]
+    scans["notes"] = ["; ".join(record.get("notes", ())) or np.nan for record in records]
     for name in MEASURES:
         scans[name] = [record.get(name, np.nan) for record in records]
     return scans

@@ -12,11 +12,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from ..core import MsvaeError
 from ..figures import mosaic, plane_images
+from ..image_file import read_image
 from ..latent.traversal import difference_image
 from ..model.volumes import read_volume
 from ..space import AFFINE, SHAPE
@@ -26,13 +25,8 @@ def is_prepared(
     path: str | Path,  # a NIfTI file
 ) -> bool:  # whether it lies on the prepared grid
     "Tell a prepared scan from a raw one by its grid. `MsvaeError` where the file is not an image."
-    try:
-        image = nib.load(path)
-    except FileNotFoundError as error:
-        raise MsvaeError(f"{path} does not exist") from error
-    except (OSError, nib.filebasedimages.ImageFileError) as error:
-        raise MsvaeError(f"{path} cannot be read as NIfTI: {error}") from error
-    return tuple(image.shape) == SHAPE and np.allclose(image.affine, AFFINE, atol=1e-3)
+    image = read_image(path)
+    return image.volume.shape == SHAPE and np.allclose(image.affine, AFFINE, atol=1e-3)
 
 # %% ../../nbs/show/01_new_scan.ipynb #2865f4e8
 @dataclass(frozen=True)

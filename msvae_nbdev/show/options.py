@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 'Scale', 'CohortSeed', 'Bias', 'Disease',
-           'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'Columns', 'Select',
-           'AllowLinks', 'LabelsAsWritten', 'KeepFull', 'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs',
-           'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect',
-           'Flip', 'Intensity', 'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder',
-           'LatentsFile', 'Samples', 'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep',
-           'DemoFolder', 'DemoSize', 'FeatureTable', 'Features', 'Label', 'Participant', 'AcquisitionColumns',
-           'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder', 'Objective', 'Size', 'names']
+           'Variation', 'AtLeast', 'Prepared', 'DicomFolder', 'ImportedFolder', 'KeyFile', 'SeriesPattern', 'Source',
+           'DerivativesFolder', 'Scheduler', 'Columns', 'Select', 'AllowLinks', 'LabelsAsWritten', 'KeepFull',
+           'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs',
+           'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed',
+           'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed',
+           'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'FeatureTable',
+           'Features', 'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances',
+           'AuditFolder', 'Objective', 'Size', 'names']
 
 # %% ../../nbs/show/10_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -66,6 +67,29 @@ Prepared = Annotated[
     bool,
     typer.Option(
         "--prepared", help="Simulate straight into the 40x48x40 layout, for large studies."
+    ),
+]
+
+# %% ../../nbs/show/10_options.ipynb #afc08eeb
+DicomFolder = Annotated[
+    Path, typer.Argument(help="Folder of DICOM files, in folders of any depth.")
+]
+ImportedFolder = Annotated[
+    Path, typer.Argument(help="BIDS dataset to write; a second call goes on in it.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        help="Table of who is who, to write and to go on with; default: BIDS-key.tsv beside BIDS.",
+    ),
+]
+SeriesPattern = Annotated[
+    str | None,
+    typer.Option(
+        "--series",
+        help="Regular expression: take the series whose names match it, not those whose names or "
+        "times are FLAIR's.",
     ),
 ]
 
