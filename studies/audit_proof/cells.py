@@ -10,7 +10,7 @@ from msvae_nbdev.groups import TABLE1
 from msvae_nbdev.phantom.scanner import PROTOCOL_PROBABILITIES, PROTOCOLS
 
 APART = np.array([0.33, 0.33, 0.33, 0.003, 0.003, 0.004])  # next to nothing in common
-NEAR = np.array([0.31, 0.31, 0.31, 0.023, 0.023, 0.024])  # an overlap near the threshold
+NEAR = np.array([0.32, 0.32, 0.325, 0.011, 0.012, 0.012])  # an overlap near the threshold
 AGES = {  # of (controls, patients): mean and spread in years; None: as in the pool, 20 to 80
     "equal": (None, None),
     "apart": ((46, 12), (65, 12)),
@@ -147,10 +147,12 @@ class Pool:
                 continue
             used.add(name)
             rows.append((self._row(cell, name, first), label))
-            again = [which for which in range(6) if which != first and odd[which] > 0.02]
+            again = [which for which in range(6) if which != first]
             again = [which for which in again if ("plain", which) in self.rows[name]]
-            if again and rng.random() < 0.5:
-                rows.append((self._row(cell, name, int(rng.choice(again))), label))
+            share = odd[again] / odd.sum()
+            if rng.random() < 0.5 * share.sum():
+                second = int(rng.choice(again, p=share / share.sum()))
+                rows.append((self._row(cell, name, second), label))
         return rows
 
     def _holders(self, names: list, protocol: int) -> list:
