@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from msvae_nbdev.core import MsvaeError, read_json, read_tsv, write_json, write_tsv
 from msvae_nbdev.figures import load_figures
-from msvae_nbdev.groups import DIAGNOSES, group_order
+from msvae_nbdev.groups import DIAGNOSES, group_label, group_order
 from msvae_nbdev.latent.classify import TOO_FEW, classify
 from msvae_nbdev.latent.classify_run import classify_run
 from msvae_nbdev.latent.latent_space import LatentSpace, directions, open_space
@@ -64,7 +64,7 @@ def test_the_whole_way(case, tmp_path):
     figures = {name: figure for name, _, _, figure in load_figures(run)}
     assert "the paper's" not in figures["lda-2-rates"].to_json()
     names = [trace.name.rsplit(",", 1)[0] for trace in figures["lda-1-axes"].data]
-    assert names == labels * 2
+    assert names == [group_label(label) for label in labels] * 2
     morphs = sum(name.startswith("lda-7-morph") for name in figures)
     assert morphs == {2: 1, 3: 3}.get(len(labels), min(5, len(labels) - 1))
     page = report(run, tmp_path / "report.html").read_text(encoding="utf-8")
