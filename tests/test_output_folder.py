@@ -216,6 +216,14 @@ def test_the_page_is_up_to_date():
     assert case.is_up_to_date()
 
 
+def test_no_two_scans_have_one_name():
+    names = ("sub-1_FLAIR.nii", "sub-1_FLAIR.nii.gz", "sub-1_run-2_FLAIR.nii.gz", "other.nii")
+    rows = [("sub-1", np.nan, name) for name in names]
+    table = chapter.pd.DataFrame(rows, columns=["participant_id", "session_id", "path"])
+    stems = [Path(stem).name for stem in chapter._stems(table, [""] * 4)]
+    assert stems == ["sub-1", "sub-1_run-2", "sub-1_run-2_run-2", "sub-1_run-3"]
+
+
 def test_notes_are_kept(tmp_path):
     dataset(tmp_path / "data", a="x", b="y")
     write_file(tmp_path / "data/participants.tsv", "id\tdx\na\tHC\nb\tAD\n")

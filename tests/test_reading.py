@@ -283,6 +283,17 @@ def _(folder):
 
 @case(
     "Sessions",
+    "folders `ses-1`, `ses-2`; sessions `1`, `followup`",
+    "refused: participants.tsv has no row for sub-01 ses-2, and followup in it have no folder: "
+    "write the sessions as the folders",
+)
+def _(folder):
+    table = "participant_id\tsession_id\tage\nsub-01\t1\t40\nsub-01\tfollowup\t44\n"
+    return said(dataset(folder, table, SESSIONS), "age")
+
+
+@case(
+    "Sessions",
     "a row for session 1 only",
     "40, n/a; note: no row for a session: sub-01 ses-2",
 )

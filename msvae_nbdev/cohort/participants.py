@@ -214,11 +214,11 @@ def _scan_row(tables: Tables, scan: BidsScan) -> dict:
 def _by_session(entries: list, person: str, sessions: set, file: Path) -> dict:
     "{(person, session or None): {column: value}} of the rows of one person."
     labels = [values.get("session_id") for _, values in entries]
-    if sessions == {None} or all(map(is_missing, labels)):
+    written = [name for name in labels if not is_missing(name)]
+    if sessions == {None} or not written:
         places = [None] * len(entries)
     else:
-        written = [name for name in labels if not is_missing(name)]
-        matched = match_ids(written, _named(sessions), "ses")
+        matched = _match_sessions(written, person, sessions, file)
         places = [None if is_missing(name) else matched.get(name, name) for name in labels]
     facts = {}
     for (row, values), session in zip(entries, places):
@@ -233,6 +233,16 @@ def _by_session(entries: list, person: str, sessions: set, file: Path) -> dict:
     return {key: values for key, (_, values) in facts.items()}
 
 
-def _named(sessions: set) -> list:
-    "The sessions that have a folder."
-    return sorted(session for session in sessions if session)
+def _match_sessions(written: list, person: str, sessions: set, file: Path) -> dict:
+    "{session: folder}. `MsvaeError` where some are left over on either side."
+    above = file.parent if file.parent.name == person else file.parent / person
+    folders = sorted(path.name for path in above.glob("ses-*") if path.is_dir())
+    matched = match_ids(written, folders, "ses")
+    lonely = [name for name in written if name not in matched]
+    without_row = sorted(sessions - {None} - set(matched.values()))
+    if lonely and without_row:
+        raise MsvaeError(
+            f"{file} has no row for {person} {_some(without_row)}, and {_some(lonely)} in it "
+            "have no folder: write the sessions as the folders"
+        )
+    return matched

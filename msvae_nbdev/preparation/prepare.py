@@ -48,16 +48,19 @@ from ..space import AFFINE
 # %% ../../nbs/preparation/08_prepare.ipynb #769f99f3
 def _stems(table: pd.DataFrame, refused: list) -> list:
     "For each scan its path below the output folder, without suffix; '' for those refused."
-    stems, seen = [], {}
+    stems, seen = [], set()
     for row, reason in zip(table.itertuples(), refused):
         if reason:
             stems.append("")
             continue
         session = "" if pd.isna(row.session_id) else str(row.session_id)
         session = session if session.startswith("ses-") or not session else f"ses-{session}"
-        stem = _file_name(row, session)
-        seen[stem] = seen.get(stem, 0) + 1
-        stem = stem if seen[stem] == 1 else f"{stem}_run-{seen[stem]}"
+        stem = name = _file_name(row, session)
+        number = 1
+        while stem in seen:
+            number += 1
+            stem = f"{name}_run-{number}"
+        seen.add(stem)
         stems.append(str(Path(row.participant_id, session, "anat", stem)))
     return stems
 
