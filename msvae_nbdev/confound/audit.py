@@ -39,6 +39,7 @@ from ..core import MsvaeError, write_json
 from ..figures import save_figure
 from ..groups import FIGURE_10, group_label
 from ..latent.discriminant import LatentLDA
+from ..latent.latent_space import run_merge
 
 # %% ../../nbs/confound/14_audit.ipynb #ea3f5637
 def predicted_acquisition(
@@ -210,16 +211,17 @@ def audit_run(
     permutations: int = 999,  # of each test, at least 199
     seed: int = 0,  # of all that is drawn by chance
     decode: Callable | None = None,  # (n, k) codes to volumes; None: the run's own decoder
-    merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`
+    merge: Mapping | None = None,  # classes to be taken as one; None: as in lda.json
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
 ) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and figures; a counterfactual where there is a decoder."
     path = Path(run) / "latents.parquet"
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
-    table = pd.read_parquet(path)
+    table, chosen = pd.read_parquet(path), run_merge(run) if merge is None else merge
+    merge = FIGURE_10 if chosen is None else chosen
     result = audit(table, nuisance=nuisance, merge=merge, permutations=permutations, seed=seed)
-    save_audit_figures(result, table, run)
+    save_audit_figures(result, table, run, merge)
     if decode is None and (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 
@@ -240,13 +242,14 @@ def save_audit_figures(
     result: dict,  # from `audit`
     table: pd.DataFrame,  # that was audited
     run: str | Path,  # run folder; the figures go to its `figures` folder
+    merge: Mapping = FIGURE_10,  # classes to be taken as one
 ) -> None:
     "The figures that need no decoder: acquisition by class, accuracies, attribution of the axes."
     known = result["association"] | result["demographics"]
     linked = {name: facts for name, facts in known.items() if "effect_size" in facts}
     if linked:
         save_figure(
-            acquisition_figure(table, linked),
+            acquisition_figure(table, linked, merge=merge),
             run,
             "bias-1-acquisition",
             "Acquisition by class, as in figure 11",

@@ -238,9 +238,9 @@ def _balanced(result: dict) -> float:
 def bias(run: opt.Run, merge: opt.Merge = None, nuisance: opt.Nuisances = None):
     "Disease, age or scanner? Tell what explains the separation in a run (bias.json, figures)."
     from msvae_nbdev.confound.audit import audit_run
-    from msvae_nbdev.groups import FIGURE_10, parse_merge
+    from msvae_nbdev.groups import parse_merge
 
-    merge = parse_merge(merge) if merge else FIGURE_10
+    merge = parse_merge(merge) if merge else None
     result = audit_run(run, merge=merge, nuisance=opt.names(nuisance) or ())
     confound = result["confound"]
     typer.echo(

@@ -122,7 +122,7 @@ PREDICTED_FROM = {
     "metadata_only": "acquisition alone",
     "age_sex_only": "age and sex alone",
     "latent_only": "latents alone",
-    "adjusted": "latents, adjusted for acquisition",
+    "adjusted": "latents, adjusted for acquisition, age and sex",
 }
 
 
@@ -186,7 +186,7 @@ class Run(trained.TrainedRun):
 
     def audit(
         self,
-        permutations: int = 999,  # of each test
+        permutations: int = 999,  # of each test, at least 199
         seed: int = 0,
     ) -> Finding:
         "Ask whether the separation is disease, age or scanner: bias.json."
