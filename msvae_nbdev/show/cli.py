@@ -78,6 +78,7 @@ def prepare(
     scheduler: opt.Scheduler = None,
     skull_strip: opt.SkullStrip = "template",
     keep_full: opt.KeepFull = False,
+    use: opt.Use = None,
 ):
     "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, bound."
     from msvae_nbdev.preparation.prepare import prepare as run
@@ -89,9 +90,11 @@ def prepare(
         skull_strip=skull_strip,
         keep_full=keep_full,
         scheduler=scheduler,
+        use=use,
     )
     counts = scans.status.value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed"))
+    said += f", {scans.attention.notna().sum()} of the ok far from the cohort"
     typer.echo(f"{len(scans)} scans: {said}; see {out}/report.html")
     for scan in scans[scans.status == "failed"].itertuples():
         typer.echo(f"failed: {scan.participant_id} {scan.session_id}: {scan.reason}", err=True)

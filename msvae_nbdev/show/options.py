@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 'Scale', 'CohortSeed', 'Bias', 'Disease',
-           'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'KeepFull', 'TrainedRun',
-           'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs', 'Patience',
-           'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed', 'Deterministic',
-           'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed', 'Runs',
-           'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'Objective', 'Size']
+           'Variation', 'AtLeast', 'Prepared', 'Source', 'DerivativesFolder', 'Scheduler', 'KeepFull', 'Use',
+           'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs',
+           'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed',
+           'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed',
+           'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'Objective', 'Size']
 
 # %% ../../nbs/show/10_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -78,6 +78,10 @@ Scheduler = Annotated[
 KeepFull = Annotated[
     bool,
     typer.Option("--keep-full", help="Keep the volume of 182x218x182 voxels of 1 mm as well."),
+]
+Use = Annotated[
+    Path | None,
+    typer.Option(help="The use.tsv that report.html gave: which scans to use or leave out."),
 ]
 
 # %% ../../nbs/show/10_options.ipynb #d0ce52ee
