@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
+from ..preparation.quality_control import is_used
 from ..space import SHAPE
 
 # %% ../../nbs/model/00_volumes.ipynb #42b1decb
@@ -37,12 +38,12 @@ def read_scans(
     if missing:
         raise MsvaeError(f"{path} lacks the column {', '.join(sorted(missing))}")
     _check_paths(table.path.dropna(), path)
-    wanted = ("ok", "suspect") if include_suspect else ("ok",)
-    usable = table[table.status.isin(wanted)]
+    usable = table[is_used(table, include_suspect)]
     if not len(usable):
+        wanted = "ok or suspect" if include_suspect else "ok"
         raise MsvaeError(
-            f"{path} holds no scan with status {' or '.join(wanted)} among {len(table)}: "
-            "see its reason column"
+            f"{path} holds no scan with status {wanted} among {len(table)}, or use says no: "
+            "see its columns reason and use"
         )
     absent = [name for name in COHORT_COLUMNS if name not in usable]
     return usable.reindex(columns=[*usable, *absent]).reset_index(drop=True)

@@ -33,7 +33,7 @@ from msvae_nbdev.core import (
 )
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
-from .quality_control import LIMITS
+from .quality_control import LIMITS, call_attention, check_quality, is_used
 from .quality_page import mean_volume, write_report
 from .skull_strip import SKULL_STRIP
 from msvae_nbdev.preparation.workers import (
@@ -150,6 +150,7 @@ def prepare(
     skull_strip: str = "template",  # one of `SKULL_STRIP`
     keep_full: bool = False,  # write the 182x218x182 volumes too
     scheduler: str | None = None,  # address of a dask scheduler, in place of local processes
+    use: str | os.PathLike | None = None,  # a TSV with columns path and use, from report.html
     **kwargs,
 ) -> pd.DataFrame:  # scans.tsv
     "Prepare a cohort: BIDS derivatives, scans.tsv, notes.tsv, mean.nii.gz and report.html."
@@ -161,7 +162,7 @@ def prepare(
     cohort = open_cohort(source, **kwargs)
     print(cohort, file=sys.stderr)
     table, refused = cohort.table, _refusals(cohort)
-    stems = _stems(table, refused)
+    stems, choices = _stems(table, refused), _choices(out, use)
     jobs = [
         Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, _root(source)))
         for path, stem in zip(table.path, stems)
@@ -178,7 +179,7 @@ def prepare(
             journal.add(stems[index], record["seconds"])
         seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
         records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
-        return _write_summary(table, stems, records, out)
+        return _write_summary(table, stems, records, out, choices)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
 _NOTE = ("kind", "what", "where")  # columns of notes.tsv
@@ -230,7 +231,9 @@ def _finished(job: Job) -> dict | None:
         same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
     except (MsvaeError, LookupError, TypeError):
         return None
-    return record if same and _same_source(job) else None
+    if not same or not _same_source(job):
+        return None
+    return record | check_quality(record)._asdict()  # by the limits of today
 
 
 def _same_source(job: Job) -> bool:
@@ -309,10 +312,16 @@ def _write_description(out: Path, source: Path) -> None:
 MEASURES = (*LIMITS, "seconds")  # columns of scans.tsv, beside those of the cohort
 
 
-def _write_summary(table: pd.DataFrame, stems: list, records: list, out: Path) -> pd.DataFrame:
+def _write_summary(
+    table: pd.DataFrame, stems: list, records: list, out: Path, choices: dict
+) -> pd.DataFrame:
     "scans.tsv, the mean image and the report."
     records = _refuse_copies(table, stems, records, out)
     scans = _scans_table(table, stems, records)
+    chosen = [choices.get(row.path, choices.get(row.source)) for row in scans.itertuples()]
+    at = scans.columns.get_loc("reason") + 1
+    scans.insert(at, "attention", call_attention(scans))
+    scans.insert(at + 1, "use", pd.Series(chosen, scans.index, dtype=object))
     mean = mean_volume(scans, out)
     if mean is not None:
         save_nifti(mean, AFFINE, out / "mean.nii.gz", code=4)
@@ -348,3 +357,22 @@ def _scans_table(table: pd.DataFrame, stems: list, records: list) -> pd.DataFram
     for name in MEASURES:
         scans[name] = [record.get(name, np.nan) for record in records]
     return scans
+
+# %% ../../nbs/preparation/08_prepare.ipynb #f64fd2bb
+def _choices(out: Path, use: str | os.PathLike | None) -> dict:
+    "What a person chose, by a scan's path and by its source. `MsvaeError` where it is no choice."
+    choices = {}
+    if (out / "scans.tsv").exists():
+        earlier = read_tsv(out / "scans.tsv").reindex(columns=["path", "source", "status", "use"])
+        is_used(earlier)
+        prepared = earlier.dropna(subset="path")
+        choices = dict(zip(earlier.source, earlier.use)) | dict(zip(prepared.path, prepared.use))
+    if use is not None:
+        given = read_tsv(use)
+        if not {"path", "use"} <= set(given):
+            raise MsvaeError(f"{use} lacks the columns path and use, as report.html gives them")
+        is_used(given.assign(status="ok"))
+        if unknown := [path for path in given.path if path not in choices]:
+            raise MsvaeError(f"{use} names {unknown[0]}, which {out / 'scans.tsv'} does not hold")
+        choices |= dict(zip(given.path, given.use))
+    return choices

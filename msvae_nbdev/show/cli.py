@@ -109,6 +109,7 @@ def prepare(
     select: opt.Select = "one",
     allow_links: opt.AllowLinks = False,
     labels_as_written: opt.LabelsAsWritten = False,
+    use: opt.Use = None,
 ):
     "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, bound."
     from msvae_nbdev.cohort.read import describe_cohort
@@ -123,6 +124,7 @@ def prepare(
         skull_strip=skull_strip,
         keep_full=keep_full,
         scheduler=scheduler,
+        use=use,
         columns=parse_columns(columns or []),
         select=select,
         allow_links=allow_links,
@@ -130,6 +132,7 @@ def prepare(
     )
     counts = scans.status.value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("ok", "suspect", "failed"))
+    said += f", {scans.attention.notna().sum()} of the ok far from the cohort"
     typer.echo(f"{describe_cohort(scans)}: {said}; see {out}/report.html")
     kinds = read_tsv(out / "notes.tsv").kind.value_counts()
     if len(kinds):

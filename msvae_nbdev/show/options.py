@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 'Scale', 'CohortSeed', 'Bias', 'Disease',
            'Variation', 'AtLeast', 'Prepared', 'DicomFolder', 'ImportedFolder', 'KeyFile', 'SeriesPattern', 'Source',
-           'DerivativesFolder', 'Scheduler', 'Columns', 'Select', 'AllowLinks', 'LabelsAsWritten', 'KeepFull',
+           'DerivativesFolder', 'Scheduler', 'Columns', 'Select', 'AllowLinks', 'LabelsAsWritten', 'KeepFull', 'Use',
            'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs',
            'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed',
            'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed',
@@ -137,6 +137,10 @@ LabelsAsWritten = Annotated[
 KeepFull = Annotated[
     bool,
     typer.Option("--keep-full", help="Keep the volume of 182x218x182 voxels of 1 mm as well."),
+]
+Use = Annotated[
+    Path | None,
+    typer.Option(help="The use.tsv that report.html gave: which scans to use or leave out."),
 ]
 
 # %% ../../nbs/show/10_options.ipynb #d0ce52ee

@@ -1,9 +1,11 @@
 """How often the quality control flags a spoiled scan, and how often a good one.
 
-`python studies/preparation/flags.py WORK --seed 202` writes data/preparation/flags-202.csv. It
-simulates good phantoms of every protocol, spoils as many on purpose (spoil.py), prepares all of
-them, and keeps each scan's measures and verdict; the table grows by a dozen phantoms at a time.
-`--flair FOLDER` adds the real scans of a BIDS dataset. Run again, it goes on where it stopped.
+`python studies/preparation/flags.py WORK --seed 404` writes data/preparation/flags-404.csv. It
+simulates good phantoms of every protocol, four fifths of them hard (old, in thick slices, of low
+contrast, or all of it), spoils as many on purpose (spoil.py), prepares all of them, and keeps each
+scan's measures and verdict; the table grows by a dozen phantoms at a time. `--flair FOLDER` adds
+the real scans of a BIDS dataset. Run again, it goes on where it stopped; `--measure` only measures
+again what is prepared already.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from joblib import Parallel, delayed
 
 from msvae_nbdev.phantom.imaging import plan_cohort, simulate_scan
 from msvae_nbdev.phantom.scanner import PROTOCOLS
-from msvae_nbdev.preparation.prepare import MEASURES, prepare
+from msvae_nbdev.preparation.prepare import prepare
 
 DATA = Path(__file__).parents[2] / "data" / "preparation"
 
@@ -52,14 +54,15 @@ def write(scan, path: Path) -> None:
 def make(row: dict, position: int, seed: int, work: Path) -> list:
     "One good scan, and one spoiled; rows of the table of what was done."
     kind = list(spoil.SPOIL)[position % len(spoil.SPOIL)]
-    rng, rows = np.random.default_rng([seed, position]), []
-    good, bad = (
-        work / "scans" / f"good-{position:03d}.nii",
-        work / "scans" / f"bad-{position:03d}.nii",
-    )
+    member = spoil.MEMBERS[position % len(spoil.MEMBERS)]
+    rng = np.random.default_rng([seed, position])
+    names = [f"{name}-{position:03d}.nii" for name in ("good", "bad", "stripped")]
+    good, bad, stripped = (work / "scans" / name for name in names)
     note = bad.with_suffix(".txt")
     if not note.exists():
-        scan = simulate_scan(row, seed)
+        row, contrast = spoil.harden(row, member, rng)
+        with contrast:
+            scan = simulate_scan(row, seed)
         write(scan, good)
         if kind == "T1":
             with spoil.t1_contrast():
@@ -67,51 +70,30 @@ def make(row: dict, position: int, seed: int, work: Path) -> list:
         else:
             spoiled, detail = spoil.SPOIL[kind](scan, rng)
         write(spoiled, bad)
-        if position % 5 == 0:
-            write(
-                scan._replace(image=np.where(scan.brain, np.maximum(scan.image, 1e-3), 0)),
-                work / "scans" / f"stripped-{position:03d}.nii",
-            )
+        if kind == "strip":
+            image = np.where(scan.brain, np.maximum(scan.image, 1e-3), 0)
+            write(scan._replace(image=image), stripped)
         note.write_text(detail)
-    rows.append({"path": str(good), "kind": "good", "detail": "", "method": "template"})
-    rows.append(
-        {
-            "path": str(bad),
-            "kind": kind,
-            "detail": note.read_text(),
-            "method": "none" if kind == "strip" else "template",
-        }
-    )
-    if position % 5 == 0:
-        rows.append(
-            {
-                "path": str(work / "scans" / f"stripped-{position:03d}.nii"),
-                "kind": "good",
-                "detail": "stripped",
-                "method": "none",
-            }
-        )
-    return [
-        each
-        | {
-            "participant_id": f"sub-{Path(each['path']).name.split('.')[0].replace('-', '')}",
-            "protocol": row["protocol"],
-        }
-        for each in rows
+    rows = [
+        {"path": good, "kind": "good", "detail": "", "method": "template"},
+        {"path": bad, "kind": kind, "detail": note.read_text(), "method": "template"},
     ]
+    if kind == "strip":
+        rows[1]["method"] = "none"
+        rows.append({"path": stripped, "kind": "good", "detail": "stripped", "method": "none"})
+    about = {"member": member, "protocol": row["protocol"]}
+    return [each | about | {"participant_id": _participant(each["path"])} for each in rows]
+
+
+def _participant(path: Path) -> str:
+    return f"sub-{path.stem.replace('-', '')}"
 
 
 def real_scans(dataset: Path) -> list:
     "Rows for the real scans of a BIDS dataset."
+    about = {"kind": "good", "detail": "real", "member": "real", "protocol": "real"}
     return [
-        {
-            "path": str(path),
-            "kind": "good",
-            "detail": "real",
-            "method": "template",
-            "participant_id": f"sub-real{number}",
-            "protocol": "real",
-        }
+        about | {"path": path, "method": "template", "participant_id": f"sub-real{number}"}
         for number, path in enumerate(sorted(dataset.glob("sub-*/**/*_FLAIR.nii.gz")), 1)
     ]
 
@@ -124,27 +106,25 @@ def score(table: pd.DataFrame, work: Path, workers: int) -> pd.DataFrame:
         scans = prepare(
             work / f"{method}.csv", work / f"prepared-{method}", workers=workers, skull_strip=method
         )
-        scores.append(
-            part.merge(
-                scans[["participant_id", "status", "reason", *MEASURES]], on="participant_id"
-            )
-        )
+        found = scans.loc[:, ["participant_id", *scans.loc[:, "status":"ghost"]]]
+        scores.append(part.merge(found, on="participant_id"))
     scores = pd.concat(scores)
     scores["reason"] = scores.reason.str.replace(str(work), "WORK", regex=False)
-    return scores.drop(columns=["path", "method", "seconds"]).sort_values("participant_id")
+    return scores.drop(columns=["path", "method"]).sort_values("participant_id")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--seed", type=int, default=202)
-    parser.add_argument("--each", type=int, default=27, help="phantoms of each protocol")
+    parser.add_argument("--seed", type=int, default=404)
+    parser.add_argument("--each", type=int, default=14, help="phantoms of each protocol")
+    parser.add_argument("--first", type=int, help="only so many phantoms")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--flair", type=Path, help="a BIDS dataset of real scans")
     options = parser.parse_args()
     work = options.work / str(options.seed)
-    plan, together = draw_plan(options.seed, options.each).to_dict("records"), 2 * len(PROTOCOLS)
-    table = real_scans(options.flair) if options.flair else []
+    plan = draw_plan(options.seed, options.each).head(options.first or 1000).to_dict("records")
+    table, together = real_scans(options.flair) if options.flair else [], 2 * len(PROTOCOLS)
     for first in range(0, len(plan), together):
         rows = Parallel(options.workers)(
             delayed(make)(row, position, options.seed, work)
@@ -153,9 +133,5 @@ if __name__ == "__main__":
         table += [row for group in rows for row in group]
         scores = score(pd.DataFrame(table), work, options.workers).assign(seed=options.seed)
         scores.to_csv(DATA / f"flags-{options.seed}.csv", index=False)
-        print(
-            scores.assign(flagged=scores.status != "ok")
-            .groupby("kind")
-            .flagged.agg(["mean", "sum", "size"]),
-            flush=True,
-        )
+        flagged = scores.assign(flagged=scores.status != "ok").groupby("kind").flagged
+        print(flagged.agg(["mean", "sum", "size"]), flush=True)

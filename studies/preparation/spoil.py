@@ -1,10 +1,10 @@
-"""Ways to spoil a scan on purpose, for the study of the quality control.
+"""Ways to spoil a scan on purpose, and members of a cohort that are hard but right.
 
 Used by studies/preparation/flags.py and nbs/studies/03_preparation.ipynb.
 """
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pandas as pd
@@ -172,21 +172,37 @@ def strip(scan, rng):
 
 
 @contextmanager
-def t1_contrast():
-    "Inside, the simulator's scanner takes T1-weighted images."
+def scanner_signal(change):
+    "Inside, the simulator's scanner gives `change` of the signal of each tissue."
     users = [
         module
         for name, module in list(sys.modules.items())
         if name.startswith("msvae_nbdev.phantom.") and hasattr(module, "flair_signal")
     ]
     kept = [module.flair_signal for module in users]
-    for module in users:
-        module.flair_signal = lambda *arguments: T1_SIGNAL
+    for module, signal in zip(users, kept):
+        module.flair_signal = lambda *arguments, signal=signal: change(signal(*arguments))
     try:
         yield
     finally:
         for module, signal in zip(users, kept):
             module.flair_signal = signal
+
+
+def t1_contrast():
+    "Inside, the simulator's scanner takes T1-weighted images."
+    return scanner_signal(lambda signal: T1_SIGNAL)
+
+
+def low_contrast(ratio):
+    "Inside, grey matter has `ratio` times the brightness of white matter."
+
+    def change(signal):
+        signal = signal.copy()
+        signal["grey"] = ratio * signal["white"]
+        return signal
+
+    return scanner_signal(change)
 
 
 def motion(scan, rng):
@@ -216,6 +232,34 @@ def motion(scan, rng):
     ), f"{poses} poses in {shots} shots"
 
 
+def defaced(scan, rng):
+    "A defacing that cut brain away: everything beyond a plane, or a ball, is set to zero."
+    points = np.argwhere(scan.brain) @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    index = np.stack(np.meshgrid(*map(np.arange, scan.image.shape), indexing="ij"), -1)
+    head = index @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    name = list(CUTS)[rng.integers(len(CUTS))]
+    direction, depth = CUTS[name]
+    if direction is None:
+        centre = points[rng.integers(len(points))]
+        gone = np.linalg.norm(head - centre, axis=-1) < depth
+    else:
+        gone = head @ direction > (points @ direction).max() - depth
+    return scan._replace(image=np.where(gone, 0, scan.image)), name
+
+
+# direction of a cut in the scanner's axes, and millimetres of brain that it takes; or a ball's radius
+CUTS = {
+    "front 10 mm": ((0, 1, 0), 10),
+    "front 20 mm": ((0, 1, 0), 20),
+    "front 30 mm": ((0, 1, 0), 30),
+    "back 15 mm": ((0, -1, 0), 15),
+    "top 15 mm": ((0, 0, 1), 15),
+    "side 15 mm": ((1, 0, 0), 15),
+    "ball of radius 10 mm": (None, 10),
+    "ball of radius 20 mm": (None, 20),
+}
+
+
 def noise(scan, rng):
     "Noise of a third to two thirds of the brain's brightness."
     share = rng.uniform(0.33, 0.66)
@@ -233,4 +277,21 @@ SPOIL = {
     "T1": None,
     "motion": motion,
     "noise": noise,
+    "defaced": defaced,
 }
+
+
+def harden(row: dict, member: str, rng) -> tuple:
+    "A row of a plan as a hard member of a cohort, and the context in which it is scanned."
+    ratio = None
+    if member in ("atrophied", "old clinic"):  # wide ventricles and sulci, white matter disease
+        row = row | {"age": round(float(rng.uniform(82, 98)), 1), "diagnosis": "leuko3"}
+    if member in ("thick slices", "old clinic"):
+        thick = round(float(rng.uniform(6, 8)), 1)
+        row = row | {"voxel": (0.94, 0.94, thick), "SliceThickness": thick, "axes": "LAS"}
+    if member in ("low contrast", "old clinic"):
+        ratio = rng.uniform(0.73, 0.83)
+    return row, low_contrast(ratio) if ratio else nullcontext()
+
+
+MEMBERS = ("ordinary", "atrophied", "thick slices", "low contrast", "old clinic")
