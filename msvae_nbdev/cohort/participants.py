@@ -65,7 +65,7 @@ def id_key(
     return re.sub(r"(?<!\d)0+(?=\d)", "", bare)
 
 # %% ../../nbs/cohort/06_participants.ipynb #f577867c
-PERSONAL = ("diagnosis", "age", "sex")
+PERSONAL = ("diagnosis", "age", "sex", "site")
 _KEYS = ("participant_id", "session_id")
 
 # %% ../../nbs/cohort/06_participants.ipynb #26e9a865

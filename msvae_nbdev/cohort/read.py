@@ -26,7 +26,7 @@ from msvae_nbdev.cohort.conflicts import (
 )
 from .notes import Note, note_lines, notes_table
 from .participants import Tables, id_key, people_of_scans
-from .sidecars import Sidecars, read_acquisition, read_sidecar
+from .sidecars import Sidecars, read_acquisition, read_sidecar, read_site
 from msvae_nbdev.cohort.tables import (
     check_columns,
     expand_path,
@@ -104,9 +104,14 @@ def _read_bids(
         fields = sidecars.of(scan.path, notes)
         who = {"participant_id": scan.participant_id, "session_id": scan.session_id}
         rows.append(
-            who | read_acquisition(fields, scan.path.name, notes) | {"path": str(scan.path)}
+            who
+            | read_acquisition(fields, scan.path.name, notes)
+            | read_site(fields, scan.path.name, notes)
+            | {"path": str(scan.path)}
         )
     people = people_of_scans(scans, Tables(root, columns, notes))
+    if not (people.site.astype(str) != "").any():
+        people = people.drop(columns="site")
     table = pd.concat([pd.DataFrame(rows), people], axis=1)
     folders = own_folders(root)
     reasons = ["" if allow_links else leaves_dataset(scan.path, folders) for scan in scans]
@@ -193,9 +198,11 @@ def _add_acquisition(table: pd.DataFrame, places: pd.Series, notes: list) -> pd.
         root = next(above, path.parent)
         fields = sidecars.setdefault(root, Sidecars(root)).of(path, notes)
         known = {name: value for name, value in row.items() if not is_missing(value)}
-        found.append(read_acquisition(fields | known, place, notes))
-    others = table.drop(columns=[name for name in ACQUISITION if name in table])
-    return pd.concat([others, pd.DataFrame(found, columns=ACQUISITION)], axis=1)
+        fields = fields | known
+        found.append(read_acquisition(fields, place, notes) | read_site(fields, place, notes))
+    found = pd.DataFrame(found, index=table.index)
+    others = table.drop(columns=[name for name in found if name in table])
+    return pd.concat([others, found], axis=1)
 
 # %% ../../nbs/cohort/08_read.ipynb #f220496c
 def open_cohort(

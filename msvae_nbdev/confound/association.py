@@ -15,8 +15,8 @@ from plotly.subplots import make_subplots
 from scipy import stats
 
 from .. import figures  # noqa: F401 (registers the template)
-from ..cohort.columns import ACQUISITION
-from .acquisition import SITE_COLUMNS, usable_columns
+from ..cohort.columns import ACQUISITION, SITE_COLUMNS
+from .acquisition import usable_columns
 from .design import grouped_values
 from ..core import MsvaeError
 from msvae_nbdev.groups import (

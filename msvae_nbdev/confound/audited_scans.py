@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..cohort.columns import ACQUISITION
-from .acquisition import SITE_COLUMNS, Records, usable_columns, what_is_recorded
+from ..cohort.columns import ACQUISITION, SITE_COLUMNS
+from .acquisition import Records, usable_columns, what_is_recorded
 from ..core import MsvaeError
 from ..groups import FIGURE_10, group_label, group_order, merge_groups
 from ..latent.latents import latent_columns

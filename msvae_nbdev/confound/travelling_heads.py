@@ -17,8 +17,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestNeighbors
 
 from .. import figures  # noqa: F401 (registers the template)
-from ..cohort.columns import ACQUISITION
-from .acquisition import SITE_COLUMNS, Protocols, usable_columns
+from ..cohort.columns import ACQUISITION, SITE_COLUMNS
+from .acquisition import Protocols, usable_columns
 from ..core import MsvaeError
 from ..latent.discriminant import LatentLDA
 from ..latent.latents import latent_columns
