@@ -88,9 +88,9 @@ def check_quality(
     for name, limit in LIMITS.items():
         value = measures.get(name, np.nan)
         if value < limit.low:
-            outside.append(f"{limit.label} {value:.3g}, below the limit of {limit.low:g}")
+            outside.append(f"{limit.label} {value:.4g}, below the limit of {limit.low:g}")
         if value > limit.high:
-            outside.append(f"{limit.label} {value:.3g}, above the limit of {limit.high:g}")
+            outside.append(f"{limit.label} {value:.4g}, above the limit of {limit.high:g}")
     grey, fluid = (measures.get(name, np.nan) for name in T1_CONTRAST)
     if grey < T1_CONTRAST["grey_white"] and fluid > T1_CONTRAST["fluid"]:
         outside.append(f"grey over white matter {grey:.3g} and fluid over brain {fluid:.3g}, as T1")
