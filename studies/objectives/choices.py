@@ -49,7 +49,7 @@ ADVERSARIAL = ("negative_weight", "rate")  # what a warm-up does not depend on
 CHANGES = {
     "introvae": [{}, {"rate": 1e-4}, {"rate": 1e-4, "kl_weight": 0.25}, {"rate": 1e-4, "negative_weight": 2.0}, {"rate": 1e-4, "negative_weight": 1.0},
                  {"rate": 1e-4, "pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}],
-    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"dropout": 0.0}, {"latent_dim": 32}],
+    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}],
     "softintrovae": [{}],
 }  # fmt: skip
 
