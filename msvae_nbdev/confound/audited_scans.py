@@ -78,7 +78,7 @@ def audited_scans(
     kept = _finite(kept, features, notes)
     kept = _large_classes(_of_one_class(kept, notes), notes)
     labels = group_order(kept.diagnosis)
-    _at_least_two(labels)
+    _at_least_two(labels, notes)
     facts = usable_columns(kept) if acquisition is None else usable_columns(kept, acquisition)
     facts |= usable_columns(kept, nuisance)
     demographics = usable_columns(kept, ("age", "sex"))
@@ -110,11 +110,13 @@ def _check_table(table: pd.DataFrame, features: list, nuisance: Iterable) -> Non
         raise MsvaeError("no feature to audit: name the columns that hold them")
 
 # %% ../../nbs/confound/04_audited_scans.ipynb #0acf0012
-def _at_least_two(labels: list) -> None:
-    "`MsvaeError` where there is nothing to compare."
+def _at_least_two(labels: list, notes: list) -> None:
+    "`MsvaeError` where there is nothing to compare, with what was left out."
     if len(labels) < 2:
+        left_out = f" ({'; '.join(notes)})" if notes else ""
         raise MsvaeError(
             f"{len(labels)} class with five patients or more: an audit compares at least two"
+            + left_out
         )
 
 # %% ../../nbs/confound/04_audited_scans.ipynb #9df5b378

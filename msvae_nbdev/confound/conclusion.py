@@ -30,7 +30,14 @@ from msvae_nbdev.confound.tests import (
     retained_fraction,
     true_class_probability,
 )
-from .verdict import ALPHA, Decision, Evidence, Nuisance, decide
+from msvae_nbdev.confound.verdict import (
+    ALPHA,
+    LEAST_PATIENTS,
+    Decision,
+    Evidence,
+    Nuisance,
+    decide,
+)
 from ..groups import group_label
 
 # %% ../../nbs/confound/10_conclusion.ipynb #0acc8015
@@ -120,7 +127,7 @@ def _cohort_decision(cohort: Evidence, per_class: dict, labels: list) -> Decisio
     }
     if separated and min(separated.values()) < LEAST_OVERLAP:
         worst = min(separated, key=separated.get)
-        if cohort.patients >= 10 and cohort.separation_p < 0.05:
+        if cohort.patients >= LEAST_PATIENTS and cohort.separation_p < 0.05:
             reason = per_class[worst][1].reason
             return Decision("undecidable", f"{group_label(worst)}: {reason}", "nothing")
     return _weakest(decide(cohort), per_class)

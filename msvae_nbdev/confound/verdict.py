@@ -125,7 +125,10 @@ def _something_remains(evidence: Evidence) -> tuple:
             f"a trace of the class is found at the same {_fixed(evidence)} "
             f"(p = {evidence.full_p:.2g}), but so little that an imperfect adjustment may leave it"
         )
-    if scanner is None or scanner.association_p >= ALPHA:
+    if scanner is None:
+        same = ", and the acquisition is the same for all"
+        return "disease", known + same * evidence.records.stands_for_scanner
+    if scanner.association_p >= ALPHA:
         return "disease", f"{known}, and the acquisition does not differ between the classes"
     if scanner.linked:
         return "both", (
@@ -164,13 +167,10 @@ def _lowered(evidence: Evidence, verdict: str, reason: str) -> Decision:
         return Decision(verdict, reason, verdict)
     claim = " or ".join(["disease", *doubts])
     claim = f"acquisition, and {claim}" if verdict == "both" else claim
-    missing = [
-        *([] if records.stands_for_scanner else records.missing),
-        *([] if records.age else ["age"]),
-    ]
-    return Decision(
-        "undecidable", f"{claim}: {reason}, but {', '.join(missing)} is not recorded", claim
-    )
+    missing = [*records.missing] if not records.stands_for_scanner else []
+    missing += [] if records.age else ["age"]
+    lacking = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded"
+    return Decision("undecidable", f"{claim}: {reason}, but {lacking}", claim)
 
 # %% ../../nbs/confound/09_verdict.ipynb #0ad09012
 def _nothing_shown(evidence: Evidence) -> tuple:

@@ -143,9 +143,10 @@ def read_features(
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
-        engine = {} if separator else {"engine": "python"}
-        return pd.read_csv(path, sep=separator, na_values=["n/a"], **engine)
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max("\t;,", key=header.count)
+        return pd.read_csv(path, sep=separator, na_values=["n/a"], encoding="utf-8-sig")
     except (ValueError, OSError, pd.errors.ParserError) as error:
         first = (str(error).splitlines() or ["unknown"])[0]
         raise MsvaeError(f"{path} is not a table that can be read: {first}") from error
