@@ -117,7 +117,7 @@ def scan_table(plan: list) -> pd.DataFrame:
             flat = [one for one in acquisitions if not PROTOCOLS.volumetric[one["protocol"]]]
             kinds += [(one, "no lesions") for one in flat]
         volumetric = [one for one in acquisitions if PROTOCOLS.volumetric[one["protocol"]]]
-        if person["diagnosis"] in ("healthy", "ms") and person["number"] % 2 == 0:
+        if person["diagnosis"] in ("healthy", "ms"):
             kinds += [(one, "bright ventricles") for one in volumetric]
         for acquisition, variant in kinds:
             kept = [name for name in (*ACQUISITION, "protocol") if name in acquisition]
@@ -130,7 +130,7 @@ def volumes_of(folder: Path, person: dict, acquisitions: list) -> np.ndarray:
     stored = np.load(_volumes(folder, person)).astype(np.float32)
     volumetric = [PROTOCOLS.volumetric[one["protocol"]] for one in acquisitions]
     extra = stored[: len(acquisitions)][volumetric]
-    if person["diagnosis"] in ("healthy", "ms") and person["number"] % 2 == 0:
+    if person["diagnosis"] in ("healthy", "ms"):
         stored = np.concatenate([stored, brightened(extra)])
     return stored[..., None]
 
