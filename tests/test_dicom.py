@@ -465,6 +465,7 @@ def test_an_import_that_was_killed_leaves_no_half_file(tmp_path):
     command = [sys.executable, "-c", code, tmp_path / "in", tmp_path / "bids"]
     assert subprocess.run(command, capture_output=True).returncode == 9
     assert len(scans(tmp_path / "bids")) == 1
+    assert list((tmp_path / "bids").rglob(".tmp-*"))  # inside the dataset, where it is found again
     table = import_dicom(tmp_path / "in", tmp_path / "bids")
     assert table.status.tolist() == ["converted"] * 3
     assert len(scans(tmp_path / "bids")) == 3

@@ -145,7 +145,10 @@ def convert_series(
 ) -> str:  # what dcm2niix warned of, or what was left out
     "Convert one series; both files whole or not at all. `MsvaeError` says why it cannot be."
     path = Path(path)
-    with tempfile.TemporaryDirectory() as folder:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(".tmp-*/"):  # by an import that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
         images, notes = _run_dcm2niix(series, Path(folder))
         image, converted, said = _choose_image(images)
         shape = nib.load(image).shape
