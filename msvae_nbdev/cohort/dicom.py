@@ -74,7 +74,7 @@ SIDECAR = (  # fields of dcm2niix's sidecar that are kept
 
 # %% ../../nbs/cohort/12_dicom.ipynb #748e38d2
 def bids_sidecar(
-    series: Series,
+    series: Series,  # as `find_series` gives it
     converted: dict,  # the sidecar of dcm2niix
     scanner: str = "",  # pseudonym of the scanner
 ) -> dict:  # BIDS fields: seconds, hertz per pixel, tesla, millimetres
@@ -139,7 +139,7 @@ def _dcm2niix() -> str:
 
 # %% ../../nbs/cohort/12_dicom.ipynb #b9735997
 def convert_series(
-    series: Series,
+    series: Series,  # as `find_series` gives it
     path: str | os.PathLike,  # of the scan to write, .nii.gz; its sidecar stands beside it
     scanner: str = "",  # pseudonym of the scanner
 ) -> str:  # what dcm2niix warned of, or what was left out

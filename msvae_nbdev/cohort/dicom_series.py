@@ -136,11 +136,17 @@ class Series:
         kinds = self.words("ImageType", "ComplexImageComponent")
         return not kinds & {"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"}
 
-    def number(self, *keywords: str) -> float | None:
+    def number(
+        self,
+        *keywords: str,  # names of DICOM attributes; the first that is there counts
+    ) -> float | None:
         "The first positive number among some tags, in DICOM's unit (milliseconds for times)."
         return _first_number(self.tags, keywords)
 
-    def words(self, *keywords: str) -> set:
+    def words(
+        self,
+        *keywords: str,  # names of DICOM attributes
+    ) -> set:
         "The values of some tags, in capitals."
         values = [each for keyword in keywords for each in _listed(self.tags.get(keyword, ""))]
         return {str(each).strip().upper() for each in values}
@@ -260,7 +266,7 @@ class Choice(NamedTuple):
 
 # %% ../../nbs/cohort/10_dicom_series.ipynb #5925c3c5
 def choose_flair(
-    series: Series,
+    series: Series,  # of one study
     pattern: str
     | None = None,  # regular expression on the names: takes the place of name and times
 ) -> Choice:

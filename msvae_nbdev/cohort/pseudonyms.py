@@ -56,7 +56,10 @@ class KeyRow:
     contrast_agent: str = ""
 
     @classmethod
-    def from_tags(cls, tags: dict) -> "KeyRow":
+    def from_tags(
+        cls,
+        tags: dict,  # DICOM attributes of one file
+    ) -> "KeyRow":
         "What the tags of a series tell; the pseudonyms are still empty."
         told = {name: " ".join(str(tags.get(tag, "")).split()) for name, tag in _TAGS.items()}
         if told["contrast_agent"].lower() in ("none", "no", "n"):

@@ -257,7 +257,7 @@ def _plain(column: pd.Series) -> pd.Series:
 @delegates(open_cohort)
 def read_cohort(
     source: str | Path,  # a BIDS dataset, or a table (CSV, TSV, Excel) with a column of paths
-    **kwargs,
+    **kwargs,  # the other choices of `open_cohort`
 ) -> pd.DataFrame:  # one row per scan, `COHORT_COLUMNS` and `path` (absolute)
     "The table of a cohort; what was understood is printed. `MsvaeError` where it cannot be right."
     cohort = open_cohort(source, **kwargs)

@@ -30,7 +30,7 @@ from msvae_nbdev.groups import (
 # %% ../../nbs/confound/02_association.ipynb #b32931ff
 def one_scan(
     participants: np.ndarray,  # (n,) patient of each scan
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the scan of each participant
 ) -> np.ndarray:  # (p,) positions: one scan of each patient, in the order of the sorted patients
     "One scan of each patient, drawn by chance."
     order = rng.permutation(len(participants))
@@ -41,7 +41,7 @@ def one_scan(
 def shuffled(
     labels: np.ndarray,  # (p,) class of each patient, 0 ... classes - 1
     draws: int,  # permutations
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the order
 ) -> np.ndarray:  # (1 + draws, p): the observed labels first
     "The observed labels, then permutations of them."
     labels = labels.astype(np.min_scalar_type(int(labels.max())))

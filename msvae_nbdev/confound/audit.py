@@ -90,7 +90,7 @@ def audit(
     participant: str = "participant_id",  # of participants; absent: each row is one of its own
     acquisition: Iterable | None = None,  # names of acquisition columns; None: those of BIDS
     age: str = "age",  # name of the column of ages, in years
-    sex: str = "sex",
+    sex: str = "sex",  # name of the column of the sex
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
     lesions: str | None = None,  # column of lesion volumes in ml; None: lesion_ml, if there is one
     merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`

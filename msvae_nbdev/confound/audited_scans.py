@@ -198,7 +198,7 @@ def standard_columns(
     label: str = "diagnosis",  # name of the column of classes
     participant: str = "participant_id",  # of participants; absent: each row is one of its own
     age: str = "age",  # of ages in years
-    sex: str = "sex",
+    sex: str = "sex",  # name of the column of the sex
 ) -> pd.DataFrame:  # raises MsvaeError where a column that was named is missing
     "The table with the column names that an audit expects."
     wanted = {"diagnosis": label, "participant_id": participant, "age": age, "sex": sex}

@@ -60,7 +60,7 @@ class Patients:
 def one_scan_each(
     scans: AuditedScans,  # from `audited_scans`
     predictions: Predictions,  # from `cross_fit`
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the scan of each participant
 ) -> Patients:
     "One held-out scan of each patient, drawn by chance."
     chosen = one_scan(scans.patient[predictions.rows], rng)
@@ -91,7 +91,7 @@ def conclude(
     predictions: Predictions,  # from `cross_fit`
     scores: dict,  # from `score_predictions`
     draws: int,  # permutations of each test
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws scans and permutations
 ) -> dict:  # verdict, reason, claim, p-values, overlap, per_class, as `confound` in bias.json
     "All tests and verdicts on the cohort and on each class, from held-out predictions."
     patients = one_scan_each(scans, predictions, rng)
@@ -270,7 +270,7 @@ def _nuisance(of: _Separation, kind: str, full_p: float, draws: int, rng) -> Nui
 def same_value_p(
     patients: Patients,  # from `one_scan_each`
     draws: int,  # permutations
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the permutations
 ) -> float:  # p-value
     "Full confounder test of all classes at the same values of all nuisances."
     return _Separation(patients).same_p("all", draws, rng)

@@ -93,7 +93,7 @@ def _about(code, base, spread, discriminant: LatentLDA, scans: AuditedScans) -> 
 def counterfactual_figure(
     found: Counterfactuals,  # from `counterfactuals`
     decode: Callable,  # takes (n, k) codes, returns volumes
-    title: str = "The mean healthy brain under another acquisition, and with a disease",
+    title: str = "The mean healthy brain under another acquisition, and with a disease",  # of the figure
 ) -> go.Figure:  # three planes per column, differences beside them
     "Decoded codes, and twice their difference to the healthy one on grey."
     names = list(found.codes)

@@ -42,7 +42,7 @@ def at_same_load(
     folds: list,  # from `patient_folds`
     column: str | None = None,  # lesion volumes in ml; None: as `lesion_column` finds
     permutations: int = 999,  # of the test
-    seed: int = 0,
+    seed: int = 0,  # of the bootstrap
 ) -> dict | None:  # accuracies, p_value, overlap, more_than_load, sentence; None: no volumes
     "What is left of the separation at the same lesion volume, acquisition, age and sex."
     column = lesion_column(scans.table, column)

@@ -19,7 +19,7 @@ def conditional_permutations(
     labels: np.ndarray,  # (p,) class of each patient, 0 ... classes - 1
     probability: np.ndarray,  # (p, classes) of each class given the patient's nuisances
     draws: int,  # arrangements
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the permutations
     sweeps: int = 20,  # rounds of swaps
 ) -> np.ndarray:  # (1 + draws, p): the observed labels first
     "Permutations of the classes that keep their relation to the nuisances (Berrett et al. 2020)."
@@ -71,7 +71,7 @@ def full_confounder_test(
     labels: np.ndarray,  # (p,) the classes, 0 ... classes - 1
     known: np.ndarray,  # (p, classes) of each class given the nuisances
     draws: int,  # arrangements
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the permutations
 ) -> float:  # p-value
     "Null hypothesis: given the nuisances, the prediction is independent of the class."
     arrangements = conditional_permutations(labels, known, draws, rng)
@@ -83,7 +83,7 @@ def partial_confounder_test(
     labels: np.ndarray,  # (p,) the classes, 0 ... classes - 1
     features: np.ndarray,  # (p, f) of one kind of nuisance
     draws: int,  # arrangements
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # draws the permutations
     others: np.ndarray | None = None,  # (p, g) the other nuisances, held fixed, too
 ) -> float:  # p-value; 1 where the nuisance does not vary within the classes
     "Null hypothesis: within the classes, the prediction is independent of the nuisance."

@@ -147,7 +147,7 @@ def travelling_heads(
     table: pd.DataFrame,  # one row per scan: participant_id, acquisition or `protocol`, features
     features: Iterable | None = None,  # names of the columns; None: z_0 …
     within_years: float = 1.0,  # scans of a person further apart are not compared; needs ages
-    seed: int = 0,
+    seed: int = 0,  # of the folds
 ) -> TravellingHeads:  # raises MsvaeError where fewer than ten people were scanned twice
     "How much of each dimension is person and how much scanner, by 2000 people at most."
     features = latent_columns(table) if features is None else list(features)

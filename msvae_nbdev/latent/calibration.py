@@ -32,7 +32,7 @@ def reliability(
     position: np.ndarray,  # (n,) column of the true class; -1: the class is not among the columns
     weight: np.ndarray,  # (n,)
     bins: int = 10,  # of equal width, from 0 to 1
-    seed: int = 0,
+    seed: int = 0,  # of the bootstrap
 ) -> dict:  # ece, ece_if_calibrated, and per bin: confidence, accuracy, share, scans
     "How probable the predicted class was said to be, against how often it was right."
     confidence = proba.max(1)
@@ -187,7 +187,7 @@ def _add_reliability(figure: go.Figure, curve: dict, name: str, color: str) -> N
 # %% ../../nbs/latent/03_calibration.ipynb #6936a16b
 def reliability_figure(
     calibration: dict,  # from `calibrate`
-    title: str = "Reliability diagram, test patients",
+    title: str = "Reliability diagram, test patients",  # of the figure
 ) -> go.Figure:  # points on the diagonal are calibrated; their size is the share of the patients
     "The reliability of the probabilities as LDA gives them, and after temperature scaling."
     line = dict(color="#999", dash="dot")

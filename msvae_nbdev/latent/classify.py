@@ -147,7 +147,7 @@ def classify(
     shrinkage: str | float | None = "auto",  # of the covariance within classes, see `LatentLDA`
     priors: str = "empirical",  # 'empirical' or 'uniform'
     repeats: int = 5,  # patient splits for the stability
-    seed: int = 0,
+    seed: int = 0,  # of bootstrap and permutations
     volumes: np.ndarray | None = None,  # (n, 40, 48, 40, 1), in the order of `table`; for baselines
     mirrored: bool = False,  # the encoder was trained with mirror images: so is the PCA
     merge: Mapping | None = None,  # as for `choose_merge`

@@ -293,7 +293,7 @@ def classify_run(
     run: str | Path,  # a run folder with latents.parquet
     decode=None,  # takes (n, k) codes, returns volumes; None: the run's own decoder
     features: int = 3,  # latent dimensions to show as in figures 12 and 13, at least 0
-    seed: int = 0,
+    seed: int = 0,  # of bootstrap and permutations
     merge: Mapping | None = None,  # as for `choose_merge`; kept in lda.json for the later steps
 ) -> dict:  # what was written to lda.json
     "LDA of a run's latents: writes `lda.json`, `lda_scans.tsv` and figures."

@@ -78,7 +78,7 @@ def effect_sizes(
 def effect_figure(
     effects: pd.DataFrame,  # from `effect_sizes`
     most: int = 30,  # dimensions shown
-    title: str = "Latent dimensions by class difference, training patients",
+    title: str = "Latent dimensions by class difference, training patients",  # of the figure
 ) -> go.Figure:  # heatmap, one column per dimension
     "Cohen's d of each class against the others; a star marks a false discovery rate below 5 %."
     top = effects.head(most)
@@ -157,7 +157,7 @@ def acquisition_effects(
 def acquisition_effect_figure(
     effects: pd.DataFrame,  # from `acquisition_effects`
     dimensions: list,  # names of the dimensions shown, as those of `effect_figure`
-    title: str = "The same dimensions by acquisition, within the classes",
+    title: str = "The same dimensions by acquisition, within the classes",  # of the figure
 ) -> go.Figure:  # heatmap, one column per dimension
     "Share that the acquisition explains; a star marks a false discovery rate below 5 %."
     keys = dict(index="column", columns="dimension")

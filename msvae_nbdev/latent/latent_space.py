@@ -89,7 +89,7 @@ class LatentSpace:
         decode=None,  # takes (n, k) codes, returns volumes; None: nothing can be decoded
         encode=None,  # takes (n, 40, 48, 40, 1) volumes, returns (n, k) codes; None: no new scans
         volumes: np.ndarray | None = None,  # (n, 40, 48, 40, 1), in the order of `table`, or None
-        name: str = "latents",
+        name: str = "latents",  # of the model, for titles
         merge: Mapping | None = None,  # as for `choose_merge`
     ):
         check_columns(table)
@@ -171,7 +171,7 @@ MOST_AXES = 6  # discriminant axes worth a slider; twenty classes have nineteen
 
 # %% ../../nbs/latent/07_latent_space.ipynb #27d346aa
 def directions(
-    space: LatentSpace,
+    space: LatentSpace,  # the latent space to walk in
     dimensions: int = 6,  # those that differ most between the classes, at least 0
 ) -> list:  # of `Direction`: at most `MOST_AXES` discriminant axes, then latent dimensions
     "The directions worth exploring. `MsvaeError` for a number below 0."

@@ -159,7 +159,7 @@ def surrogate_latents(
     ageing: float = 1.0,  # size of the effect of age; 0: none
     bias: float = 0.6,  # protocols of MS and of the others: 0 the same, 1 nothing in common
     test: float = 0.1,  # share of patients held out
-    seed: int = 0,
+    seed: int = 0,  # of the cohort and the latents
 ) -> pd.DataFrame:  # one row per scan: cohort columns, split, z_0 ... z_{k-1}
     "Latents as a sum of known effects, for trying out methods. No scans, no patients."
     rng = np.random.default_rng(seed)

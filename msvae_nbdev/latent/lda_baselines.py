@@ -67,7 +67,7 @@ def score_baselines(
     train: pd.DataFrame,  # training scans: participant_id, diagnosis, age, z_0 ... z_{k-1}
     test: pd.DataFrame,  # test scans
     volumes: tuple | None = None,  # (training volumes, test volumes), in the order of the tables
-    seed: int = 0,
+    seed: int = 0,  # of the bootstrap
     mirrored: bool = False,  # fit the PCA to mirror images as well, as the model was
 ) -> dict:  # age_only, and with volumes age_and_ventricles and pca_voxels
     "What LDA reaches in the same split without the latents."
@@ -106,7 +106,7 @@ def _add_accuracies(figure: go.Figure, names: list, values: list, intervals: lis
 # %% ../../nbs/latent/08_lda_baselines.ipynb #a5cfeb17
 def baselines_figure(
     result: dict,  # from `classify`
-    title: str = "",
+    title: str = "",  # of the figure
 ) -> go.Figure:  # points with intervals
     "The latents beside the baselines, in the same split."
     rows = {"Latents": result}

@@ -154,7 +154,7 @@ def discriminant_figure(
     model: LatentLDA,  # a fit of all classes, before the merge
     table: pd.DataFrame,  # one row per scan, as for `classify`
     most: int = 1500,  # training scans shown at most, drawn by chance; all test scans are shown
-    title: str = "",
+    title: str = "",  # of the figure
     merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> go.Figure:  # 3D scatter
     "Figure 10: scans along the first three discriminant axes, coloured by the merged class."
@@ -189,7 +189,7 @@ def add_scans(
 def runs_figure(
     runs: dict,  # name of a run: (its `LatentLDA`, its table)
     most: int = 500,  # training scans shown at most, per run
-    title: str = "First three discriminant axes of each run",
+    title: str = "First three discriminant axes of each run",  # of the figure
     merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> go.Figure:  # a 3D scatter per run
     "Figure 10 for several runs side by side."
@@ -278,7 +278,7 @@ def scan_figure(
     volumes: np.ndarray,  # (n, 40, 48, 40, 1), the scans of `table` in its order
     most: int = 1500,  # training scans shown at most
     images: int = 150,  # test scans with an image at most, drawn by chance
-    title: str = "The test scans along the discriminant axes",
+    title: str = "The test scans along the discriminant axes",  # of the figure
     merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> go.Figure:  # 3D scatter, an image and a slider
     "Figure 10 with the brain behind each point."
@@ -320,7 +320,7 @@ def _confusion_heatmap(confusion: np.ndarray, labels: list) -> go.Heatmap:
 # %% ../../nbs/latent/04_plots.ipynb #e0edfb13
 def confusion_figure(
     result: dict,  # from `score` or `classify`
-    title: str = "Test scans by true and predicted class",
+    title: str = "Test scans by true and predicted class",  # of the figure
 ) -> go.Figure:  # heatmap: colour is the share of the true class, text the number of scans
     "The confusion matrix; rows are the truth."
     figure = go.Figure(_confusion_heatmap(np.array(result["confusion"]), result["labels"]))
@@ -363,7 +363,7 @@ def _add_rates(figure: go.Figure, result: dict, kind: str, column: int) -> None:
 # %% ../../nbs/latent/04_plots.ipynb #eca3d5a1
 def rates_figure(
     result: dict,  # from `score` or `classify`
-    title: str = "Precision and recall on test patients",
+    title: str = "Precision and recall on test patients",  # of the figure
 ) -> go.Figure:  # two panels
     "Table 2 as points with 95 % intervals and chance; for its classes, the paper's values."
     titles = ("Precision", "Recall")

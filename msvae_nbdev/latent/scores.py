@@ -76,8 +76,8 @@ def patient_counts(
 def bootstrap_confusions(
     classes: np.ndarray,  # (p,) class of each patient, from `patient_counts`
     counts: np.ndarray,  # (p, classes)
-    draws: int = 2000,
-    seed: int = 0,
+    draws: int = 2000,  # number of resamples
+    seed: int = 0,  # of the resamples
 ) -> np.ndarray:  # (draws, classes, classes)
     "Confusion matrices of cohorts redrawn by patient, inside each class."
     rng = np.random.default_rng(seed)
@@ -114,8 +114,8 @@ def _balanced_recall(classes: np.ndarray, counts: np.ndarray) -> float:
 def permuted_accuracy(
     classes: np.ndarray,  # (p,) class of each patient, from `patient_counts`
     counts: np.ndarray,  # (p, classes)
-    permutations: int = 1000,
-    seed: int = 0,
+    permutations: int = 1000,  # how many
+    seed: int = 0,  # of the permutations
 ) -> dict:  # mean, high (95th percentile) and p_value of the balanced accuracy
     "The balanced accuracy when diagnoses are shuffled among patients."
     rng = np.random.default_rng(seed)

@@ -159,7 +159,7 @@ def feature_figure(
     start: np.ndarray | None = None,  # (k,) code to start from, such as a scan's; None: zero
     at: float = 0.0,  # the coordinate of `start`
     steps: int = 9,  # images
-    title: str = "",
+    title: str = "",  # of the figure
     merge: Mapping = FIGURE_10,  # as for `merge_groups`
 ) -> go.Figure:  # with a slider
     "Figures 12 and 13: a feature by class, the brains along it, and what changes in them."
@@ -227,7 +227,7 @@ def morph_figure(
     beyond: float = 0.5,  # how far to go on at both ends, as a share of their distance
     steps: int = 9,  # images
     temperature: float = 1.0,  # of the probabilities, see `calibrate`
-    title: str = "",
+    title: str = "",  # of the figure
 ) -> go.Figure:  # with a slider
     "From one code to another: class probabilities, brains, and what changes in them."
     values = np.linspace(-beyond, 1 + beyond, steps)

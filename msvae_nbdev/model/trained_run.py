@@ -166,7 +166,7 @@ def _overview(run: TrainedRun) -> str:
 
 # %% ../../nbs/model/08_trained_run.ipynb #d02cecbd
 def check_finished(
-    run: TrainedRun,
+    run: TrainedRun,  # as `load_run` gives it
 ) -> None:
     "`MsvaeError` where the training has not come to its end."
     if not is_finished(run.path):

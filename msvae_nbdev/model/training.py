@@ -132,7 +132,10 @@ class TrainingJob:
     config: TrainingConfig  # what was asked for
     split: pd.DataFrame  # one row per scan: participant, session, diagnosis, path, split
 
-    def rows(self, part: str) -> np.ndarray:
+    def rows(
+        self,
+        part: str,  # train, validation or test
+    ) -> np.ndarray:
         "Rows of the scans of one part of the split."
         return np.flatnonzero(self.split.split == part)
 
@@ -146,7 +149,11 @@ class TrainingJob:
         "Batches of an epoch."
         return len(self.rows("train")) // self.batch_size
 
-    def batches(self, first: int, last: int) -> tf.data.Dataset:
+    def batches(
+        self,
+        first: int,  # first step
+        last: int,  # step behind the last
+    ) -> tf.data.Dataset:
         "Batches to train on, of epochs `first` to `last`, counted from 0."
         config = self.config
         order = (self.batch_size, config.seed, first, last, config.flip, config.intensity)

@@ -34,7 +34,7 @@ DEFORMATION_SCALES = ((30.0, 3.0), (14.0, 1.8), (6.0, 1.7))
 
 # %% ../../nbs/phantom/01_anatomy.ipynb #a3e07407
 def coarse_noise(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     shape: tuple,  # of the fine lattice
     sigma: float,  # standard deviation of the smoothing, in points of the fine lattice
     step: int,  # points of the fine lattice from one draw to the next
@@ -72,7 +72,7 @@ def _brain_weight() -> np.ndarray:
 
 # %% ../../nbs/phantom/01_anatomy.ipynb #ea0d78e2
 def random_velocity(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     variation: float = 1.0,  # 0: none, 1: as between people
 ) -> np.ndarray:  # float32, (3, 32, 39, 34), millimetres per unit time on the lattice
     "A smooth random velocity field, the sum of several scales."

@@ -103,7 +103,7 @@ OVERLAP = 1.25  # plaques overlap and end at the edge of tissue: so much more ha
 
 
 def ms_lesions(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     total_ml: float,  # to be reached
 ) -> list:  # of `Lesion`
     "Ovoid plaques until their volumes add up, larger where they are many."
@@ -148,7 +148,7 @@ def _bounds(lesions: list, head: Head, margin_mm: float) -> tuple:
 # %% ../../nbs/phantom/02_lesions.ipynb #b7e12182
 def rasterise(
     lesions: list,  # of `Lesion`
-    head: Head,
+    head: Head,  # what all phantoms share
     softness: float = 1.0,  # millimetres from full to none at the edge
 ) -> np.ndarray:  # float32 on the head's box, 0 to 1
     "Lesions as a map; where two meet, the more severe shows."
@@ -328,7 +328,7 @@ def make_lesion_maps(
     seed: int,  # of the cohort
     diagnosis: str,  # one of `DIAGNOSES`
     number: int,  # of the participant within the class
-    load: LesionLoad,
+    load: LesionLoad,  # as `make_lesion_load` draws it
     head: Head,  # of either spacing: the lesions are the same
     volume: float = 1.0,  # of the participant's brain, as a multiple of the template's
 ) -> LesionMaps:

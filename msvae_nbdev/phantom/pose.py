@@ -33,7 +33,7 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/phantom/04_pose.ipynb #77456742
 def make_pose(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     size: np.ndarray,  # (3, 3), of the anatomy
 ) -> np.ndarray:  # (4, 4), scanner millimetres to the head's (before deformation), RAS
     "Where the patient lies: turned by some degrees, off centre by a centimetre or two."
@@ -61,7 +61,7 @@ def _directions(
 
 # %% ../../nbs/phantom/04_pose.ipynb #7720c7da
 def make_grid(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     acquisition: dict,  # from `make_acquisition`: voxel (mm), axes, volumetric
     pose: np.ndarray,  # (4, 4), from `make_pose`
 ) -> Grid:

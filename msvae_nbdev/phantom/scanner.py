@@ -143,9 +143,9 @@ def _brain_signal(
 
 # %% ../../nbs/phantom/03_scanner.ipynb #b49e5b37
 def signal_map(
-    head: Head,
-    anatomy: Anatomy,
-    lesions: LesionMaps,
+    head: Head,  # the grid of the scan
+    anatomy: Anatomy,  # tissue maps
+    lesions: LesionMaps,  # lesion maps
     signal: pd.Series,  # from `flair_signal`
     whole: bool = True,  # False: the brain alone, for the prepared layout
 ) -> np.ndarray:  # float32 on the head's grid (whole) or on its box
@@ -166,7 +166,7 @@ def _spline_matrix() -> np.ndarray:  # (15, 5)
 
 # %% ../../nbs/phantom/03_scanner.ipynb #49363db7
 def coil_field(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
     field_strength: float,  # tesla: the shading is stronger at 3 T
     points: np.ndarray,  # (3, i, j, k), scanner millimetres
 ) -> np.ndarray:  # float32, (i, j, k), around 1
@@ -195,7 +195,7 @@ def noise_sigma(
 def add_noise(
     image: np.ndarray,  # float32, signal; overwritten
     sigma: float,  # standard deviation per channel, from `noise_sigma`
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # what is left to chance comes from here
 ) -> np.ndarray:  # float32, not negative
     "Rician noise."
     image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
