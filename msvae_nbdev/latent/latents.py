@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 import msvae_nbdev.figures  # noqa: F401, registers the template of the figures of this part
+from ..cohort.columns import ACQUISITION
 from ..cohort.split import split_patients
 from ..core import MsvaeError
 from ..groups import TABLE1, as_labels
+from ..phantom.scanner import PROTOCOLS
 
 # %% ../../nbs/latent/00_latents.ipynb #f3d3847d
 def latent_columns(table: pd.DataFrame) -> list:
@@ -85,16 +87,8 @@ def _check_patients(known: pd.DataFrame) -> None:
         )
 
 # %% ../../nbs/latent/00_latents.ipynb #f8f93b9a
-_PROTOCOLS = pd.DataFrame(
-    {
-        "MagneticFieldStrength": [3.0, 3.0, 3.0, 1.5, 3.0, 3.0],  # tesla
-        "RepetitionTime": [8.0, 4.8, 5.0, 9.0, 9.0, 11.0],  # seconds
-        "EchoTime": [0.331, 0.296, 0.475, 0.100, 0.225, 0.068],
-        "InversionTime": [2.4, 1.65, 1.81, 2.5, 2.36, 2.8],
-        "PixelBandwidth": [506.0, 1210.0, 651.0, 220.0, 310.0, 130.0],  # hertz per pixel
-        "Manufacturer": ["Siemens", "Philips", "Siemens", "GE", "GE", "Philips"],
-    }
-)
+_PARAMETERS = [name for name in ACQUISITION if name in PROTOCOLS]
+_PROTOCOLS = PROTOCOLS[::-1][_PARAMETERS].reset_index(drop=True)  # first the three in 3D
 
 # %% ../../nbs/latent/00_latents.ipynb #fbb8c3af
 def _patient_scans(name: str, diagnosis: str, facts: pd.Series, weights, rng) -> list:
