@@ -2,7 +2,8 @@
 
 `python studies/audit_proof/pool.py FOLDER` simulates the pool into FOLDER and trains what is missing there: a VAE of 32
 and an IntroVAE of 256 dimensions, on other phantoms. It writes data/audit/pool-*.parquet: who was scanned how, and the
-features. A second call goes on where the first one stopped.
+features, and data/audit/counterfactual.npz: the mean healthy brain under another acquisition, and with a disease. A
+second call goes on where the first one stopped.
 """
 
 import sys
@@ -15,6 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from nilearn import datasets, image, maskers
 
 from msvae_nbdev.cohort.columns import ACQUISITION
+from msvae_nbdev.confound.counterfactual import counterfactuals
 from msvae_nbdev.core import atomic_path, track
 from msvae_nbdev.evaluation.lesion_contrast import ventricle_region
 from msvae_nbdev.groups import TABLE1
@@ -215,8 +217,24 @@ def encode_pool(folder: Path, plan: list, runs: dict) -> None:
         frame.to_parquet(KEPT / f"pool-{name}.parquet", index=False, compression="zstd")
 
 
+def decode_counterfactuals(run) -> None:
+    "Write the brains that `counterfactuals` finds in the pool, healthy people and MS, in grey levels of a byte."
+    scans = pd.read_parquet(KEPT / "pool-scans.parquet")
+    table = scans.join(pd.read_parquet(KEPT / f"pool-{run.path.name}.parquet").astype("float32"))
+    table = table[(table.variant == "plain") & table.diagnosis.isin(["healthy", "ms"])]
+    codes = counterfactuals(table.assign(split="train")).codes
+    volumes = np.concatenate([run.decode(code[None]) for code in codes.values()])
+    np.savez_compressed(
+        KEPT / "counterfactual.npz",
+        volumes=np.round(255 * volumes[..., 0].clip(0, 1)).astype(np.uint8),
+        names=list(codes),
+    )
+
+
 if __name__ == "__main__":
     to = Path(sys.argv[1])
     planned = plan_pool()
     simulate_pool(to / "volumes", planned)
-    encode_pool(to / "volumes", planned, train_encoders(to))
+    encoders = train_encoders(to)
+    encode_pool(to / "volumes", planned, encoders)
+    decode_counterfactuals(encoders["introvae-256"])
