@@ -102,8 +102,12 @@ def plan_cohort(
     at_least: int = 3,  # patients of each class at any scale: for training, validation and test
 ) -> pd.DataFrame:  # one row per scan: who, when, and how it is taken
     "Who is scanned, and how. A larger scale adds participants to a smaller one and changes nobody."
-    if not scale > 0:
-        raise MsvaeError(f"scale is {scale:g}: it must be above 0 (1 is the paper's 3096 patients)")
+    if not 0 < scale <= 1000:
+        raise MsvaeError(
+            f"scale is {scale:g}: it must be above 0 (1 is the paper's 3096 patients), at most 1000"
+        )
+    if not 0 <= seed < 2**32:
+        raise MsvaeError(f"seed is {seed}: it must be a whole number from 0 to {2**32 - 1}")
     if not 0 <= bias <= 1:
         raise MsvaeError(
             f"bias is {bias:g}: it must lie between 0 (same scanners for all) and 1 (the paper's)"

@@ -45,7 +45,10 @@ Scale = Annotated[
     ),
 ]
 CohortSeed = Annotated[
-    int, typer.Option(help="Random seed; the same seed gives the same participants.")
+    int,
+    typer.Option(
+        min=0, max=2**32 - 1, help="Random seed; the same seed gives the same participants."
+    ),
 ]
 Bias = Annotated[
     float,
@@ -205,7 +208,10 @@ Intensity = Annotated[
 
 # %% ../../nbs/show/11_options.ipynb #19866e9f
 TrainingSeed = Annotated[
-    int, typer.Option(help="Random seed of the split, the initial weights and the noise.")
+    int,
+    typer.Option(
+        min=0, max=2**32 - 1, help="Random seed of the split, the initial weights and the noise."
+    ),
 ]
 Deterministic = Annotated[
     bool,
@@ -236,8 +242,12 @@ LatentsFile = Annotated[
         "run was trained on, latents-FOLDER.parquet for another.",
     ),
 ]
-Samples = Annotated[int, typer.Option(min=2, help="Number of volumes to sample from the prior.")]
-SamplingSeed = Annotated[int, typer.Option(help="Random seed of the samples and of the bootstrap.")]
+Samples = Annotated[
+    int, typer.Option(min=2, max=100_000, help="Number of volumes to sample from the prior.")
+]
+SamplingSeed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Random seed of the samples and of the bootstrap.")
+]
 
 # %% ../../nbs/show/11_options.ipynb #6f5934b3
 Merge = Annotated[
