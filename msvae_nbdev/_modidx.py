@@ -697,6 +697,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'msvae_nbdev.core._track_lines': ('core.html#_track_lines', 'msvae_nbdev/core.py'),
                                   'msvae_nbdev.core._umask': ('core.html#_umask', 'msvae_nbdev/core.py'),
                                   'msvae_nbdev.core.atomic_path': ('core.html#atomic_path', 'msvae_nbdev/core.py'),
+                                  'msvae_nbdev.core.check_replaceable': ('core.html#check_replaceable', 'msvae_nbdev/core.py'),
                                   'msvae_nbdev.core.provenance': ('core.html#provenance', 'msvae_nbdev/core.py'),
                                   'msvae_nbdev.core.read_json': ('core.html#read_json', 'msvae_nbdev/core.py'),
                                   'msvae_nbdev.core.read_tsv': ('core.html#read_tsv', 'msvae_nbdev/core.py'),

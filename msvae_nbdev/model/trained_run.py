@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core import MsvaeError, atomic_path, read_json, read_tsv
+from ..core import MsvaeError, atomic_path, check_replaceable, read_json, read_tsv
 from .volumes import PreparedDataset, open_prepared
 from ..space import SHAPE
 
@@ -280,6 +280,8 @@ def encode(
     output: str | os.PathLike | None = None,  # a .parquet file; None: in the run folder
 ) -> pd.DataFrame:  # one row per scan: cohort columns, split, z_0 ... z_{k-1}
     "Place the scans of a cohort in the latent space of a run."
+    if output is not None:
+        check_replaceable(output, b"PAR1", "latents")
     run = run if isinstance(run, TrainedRun) else load_run(run)
     if prepared is None:
         prepared = run.prepared
