@@ -25,7 +25,7 @@ from ..confound.audited_scans import standard_columns
 from ..core import MsvaeError, atomic_path, write_json
 from ..groups import FIGURE_10, group_label
 from .page import Section, html_figure, html_page, html_table
-from .results import answer, audit_methods
+from .results import answer
 
 # %% ../../nbs/show/10_audit_table.ipynb #0ae10015
 @dataclass(repr=False)

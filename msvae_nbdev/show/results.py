@@ -28,11 +28,12 @@ def front_figures(
     label: str = "",  # whose figures they are
 ) -> str:  # HTML
     "The picture and the plot of a report's first page, as far as there are any."
-    return "".join(
+    found = {name: rest for name, *rest in load_figures(run.path, *FRONT_FIGURES)}
+    figures = [
         html_figure(figure, title, caption, label)
-        for name, title, caption, figure in load_figures(run.path)
-        if name in FRONT_FIGURES
-    )
+        for title, caption, figure in (found[name] for name in FRONT_FIGURES if name in found)
+    ]
+    return f"<div class='side'>{''.join(figures)}</div>" if figures else ""
 
 # %% ../../nbs/show/05_results.ipynb #2c4a0274
 def stored_figures(
