@@ -24,8 +24,9 @@ setup(
     author=cfg["author"],
     author_email=cfg["author_email"],
     license="Apache-2.0",
+    url=f"https://github.com/{cfg['user']}/{cfg['repo']}",
     keywords=cfg["keywords"].split(),
-    python_requires=f">={cfg['min_python']}",
+    python_requires=f">={cfg['min_python']},<3.14",  # the upper bound is TensorFlow's
     packages=find_packages(include=[cfg["lib_name"], f"{cfg['lib_name']}.*"]),
     include_package_data=True,
     install_requires=cfg["requirements"].split(),
@@ -37,7 +38,10 @@ setup(
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
-        "Programming Language :: Python :: 3",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
     ],
     zip_safe=False,

@@ -343,7 +343,7 @@ def _save_reconstructions(run, evaluation: Evaluation, originals, reconstruction
         "quality-1-reconstructions",
         "Reconstructions of held-out scans",
         f"{_shown_classes(table)} (menu), same slice and window; errors are enlarged "
-        f"{ERROR_GAIN} times. {evaluation.quality['verdict']}",
+        f"{ERROR_GAIN} times.",
     )
     one = min(1, len(shown) - 1)  # of the second class, such as MS
     panels = [shown[one], rebuilt[one], ERROR_GAIN * np.abs(rebuilt[one] - shown[one])]

@@ -324,7 +324,7 @@ def predict(
 # %% ../../nbs/show/12_cli.ipynb #4dc2f986
 def _answer(scan: dict) -> str:
     "The most probable class of a scan, or that it is out of distribution, and its distance."
-    from msvae_nbdev.show.page import format_share
+    from msvae_nbdev.show.new_scan import format_share
 
     said = "out of distribution"
     if not scan["out_of_distribution"]:

@@ -28,17 +28,15 @@ from msvae_nbdev.latent.latent_space import (
 )
 from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
-from .new_scan import open_scan
+from .new_scan import format_share, open_scan, probability_bars
 from msvae_nbdev.show.page import (
     NOT_FOR_DIAGNOSIS,
     DataOrigin,
     Section,
-    format_share,
     html_figure,
     html_page,
     html_table,
     is_phantom,
-    probability_bars,
 )
 
 # %% ../../nbs/show/07_predict.ipynb #d7a3ed18

@@ -16,9 +16,8 @@ from fastcore.basics import patch
 from ..core import MsvaeError
 from ..groups import group_label
 from ..latent.latent_space import LatentSpace, directions, is_out_of_distribution
-from .new_scan import NewScan
+from .new_scan import NewScan, probability_bars
 from .new_scan import open_scan as open_new_scan
-from .page import probability_bars
 from ..space import SHAPE
 
 # %% ../../nbs/show/02_walk.ipynb #c440eafc
