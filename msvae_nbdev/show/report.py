@@ -222,7 +222,7 @@ def glance(
     "A table with a row per run."
     return html_table(GLANCE_HEADER, [_glance_row(run) for run in runs], GLANCE_NOTE)
 
-
+# %% ../../nbs/show/06_report.ipynb #1b39955c
 def models_section(
     runs: list,  # of `TrainedRun`
 ) -> str:  # HTML

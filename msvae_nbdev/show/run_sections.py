@@ -334,7 +334,7 @@ def methods_section(
     text = " ".join(each for each in sentences if each)
     return f"<p>{escape(text)}</p><ol class='note'>{items}</ol>"
 
-
+# %% ../../nbs/show/04_run_sections.ipynb #567ba8bf
 def _preparation_methods(runs: list) -> str:
     "How the volumes came about."
     whose = "Simulated FLAIR scans (phantoms)" if all_phantoms(runs) else "FLAIR scans"
@@ -368,7 +368,7 @@ def _lda_methods(lda: dict) -> str:
         "patients; intervals by bootstrap over patients."
     )
 
-
+# %% ../../nbs/show/04_run_sections.ipynb #ddb4a6c7
 def _software(runs: list) -> str:
     "The versions of the packages, of every set of versions once."
     found = [((run.provenance or {}).get("packages") or {}) for run in runs]
