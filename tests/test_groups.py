@@ -13,7 +13,8 @@ from msvae_nbdev.latent.classify_run import classify_run
 from msvae_nbdev.latent.latent_space import LatentSpace, directions, open_space
 from msvae_nbdev.latent.latents import surrogate_latents
 from msvae_nbdev.show.cli import app
-from msvae_nbdev.show.page import Section, html_page, probability_bars
+from msvae_nbdev.show.new_scan import probability_bars
+from msvae_nbdev.show.page import Section, html_page
 from msvae_nbdev.show.report import report
 from msvae_nbdev.show.run_sections import cohort_table
 from msvae_nbdev.show.walk import LatentWalk, describe_code

@@ -300,7 +300,7 @@ def training_section(
 REFERENCES = {
     "vogelsanger": "Vogelsanger and Federau: Latent space analysis of VAE and Intro-VAE applied to "
     "3-dimensional MR brain volumes of multiple sclerosis, leukoencephalopathy, and healthy "
-    "patients..",
+    "patients.",
     "vae": "Kingma and Welling: Auto-encoding variational Bayes. ICLR 2014.",
     "introvae": "Huang et al.: IntroVAE: introspective variational autoencoders for photographic "
     "image synthesis. NeurIPS 2018.",
