@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLANES', 'PLANE_AXIS', 'VIEW', 'SLIDER', 'plane_images', 'png_uri', 'mosaic', 'brain_figure', 'slice_figure',
-           'save_figure', 'load_figures']
+           'save_figure', 'load_figures', 'pick_figure']
 
 # %% ../nbs/04_figures.ipynb #617dbf0d
 import base64
@@ -371,3 +371,15 @@ def load_figures(
         meta = figure.layout.meta or {}
         stored.append((path.stem, meta.get("title", path.stem), meta.get("caption", ""), figure))
     return stored
+
+# %% ../nbs/04_figures.ipynb #773c4738
+def pick_figure(
+    figures: dict,  # name: plotly figure
+    name: str | None = None,  # None: the first
+) -> go.Figure:
+    "One of several figures. `MsvaeError` that lists their names where there is none of this name."
+    name = next(iter(figures), "") if name is None else name
+    if name not in figures:
+        names = ", ".join(figures) or "none was made"
+        raise MsvaeError(f"there is no figure {name!r}: use one of {names}")
+    return figures[name]

@@ -23,6 +23,7 @@ from ..confound.attribution import attribution_figure
 from ..confound.audit import audit_methods
 from ..confound.audited_scans import standard_columns
 from ..core import MsvaeError, atomic_path, write_json
+from ..figures import pick_figure
 from ..groups import FIGURE_10, group_label
 from .page import Section, html_figure, html_page, html_table
 from .results import answer
@@ -57,12 +58,10 @@ class TableAudit:
 
     def figure(
         self,
-        name: str = "accuracy",  # a key of `figures`
+        name: str | None = None,  # a key of `figures`; None: the accuracies
     ) -> go.Figure:
         "One of the figures."
-        if name not in self.figures:
-            raise MsvaeError(f"there is no figure {name!r}: use one of {', '.join(self.figures)}")
-        return self.figures[name]
+        return pick_figure(self.figures, name)
 
     def save(
         self,

@@ -98,40 +98,17 @@ def field(rng, smoothness: float, shape: tuple) -> np.ndarray:
     return upsample((noise - noise.mean()) / noise.std(), shape, step)
 
 
-def brightness(rng) -> np.ndarray:
-    "One head's brightness on the 2 mm grid: layers as thick and as bright as drawn."
-    head, outside, _ = anatomy()
-    wild = rng.uniform() < 0.2  # now and then a contrast that no scanner gives
-    draw = lambda low, high: rng.uniform(0.05, 2.0) if wild else rng.uniform(low, high)
-    signal = pd.Series(
-        {"grey": 1.0, "white": draw(0.75, 1.1), "csf": draw(0.02, 0.45), "lesion": draw(1.2, 2.0)}
-    )
-    nothing = np.zeros_like(head.grey)
-    brain = signal_map(
-        head,
-        Anatomy(np.eye(3), None, rng.uniform(-1.0, 2.5), 0.0),
-        LesionMaps(nothing, nothing),
-        signal,
-        whole=False,
-    )
+LAYERS = ((0, 3.5), (0, 1.5), (1, 2.5), (0.5, 5), (1, 2.5), (1, 9), (1, 3))
+"Thickness in mm, from and to: CSF, dura, table, marrow, table, fat, skin."
 
+
+def shell(rng, signal, draw) -> np.ndarray:
+    "Brightness of what lies around the brain: seven layers, the face, and a change over the head."
+    head, outside, _ = anatomy()
     thick = np.exp(0.35 * field(rng, 12, outside.shape))
-    edges = np.cumsum(
-        [
-            rng.uniform(0, 3.5),
-            rng.uniform(0, 1.5),
-            rng.uniform(1, 2.5),
-            rng.uniform(0.5, 5),
-            rng.uniform(1, 2.5),
-            rng.uniform(1, 9),
-            rng.uniform(1, 3),
-        ]
-    )
-    layer = (
-        np.searchsorted(edges.astype(np.float32), (outside / thick).ravel())
-        .reshape(outside.shape)
-        .astype(np.uint8)
-    )
+    edges = np.cumsum([rng.uniform(*layer) for layer in LAYERS])
+    layer = np.searchsorted(edges.astype(np.float32), (outside / thick).ravel())
+    layer = layer.reshape(outside.shape).astype(np.uint8)
     bright = [
         signal["csf"] * rng.uniform(0.5, 1.5),
         draw(0.1, 1.6),
@@ -140,24 +117,33 @@ def brightness(rng) -> np.ndarray:
         draw(0.0, 0.3),
         draw(0.3, 2.5),
         draw(0.3, 1.5),
-        0.0,
+        0.0,  # air
     ]
-    result = np.array(bright, np.float32)[layer]  # CSF, dura, table, marrow, table, fat, skin, air
-    face = np.isin(head.shell, (4, 5)) | (
-        (head.shell == 0) & (outside < 60) & (layer < 7) & (height() < -50)
-    )
+    result = np.array(bright, np.float32)[layer]
+    below = (head.shell == 0) & (outside < 60) & (layer < 7) & (height() < -50)
+    face = np.isin(head.shell, (4, 5)) | below
     of_face = np.array([0, 0, draw(0, 0.4), 0, draw(0.3, 1.3), draw(0.05, 0.6), 0], np.float32)
     result[face] = of_face[head.shell[face]]
-    result *= np.maximum(0, 1 + rng.uniform(0, 0.4) * field(rng, 3, outside.shape))
+    return result * np.maximum(0, 1 + rng.uniform(0, 0.4) * field(rng, 3, outside.shape))
+
+
+def brightness(rng) -> np.ndarray:
+    "One head's brightness on the 2 mm grid: layers as thick and as bright as drawn."
+    head, *_ = anatomy()
+    wild = rng.uniform() < 0.2  # now and then a contrast that no scanner gives
+    draw = lambda low, high: rng.uniform(0.05, 2.0) if wild else rng.uniform(low, high)
+    signal = pd.Series(
+        {"grey": 1.0, "white": draw(0.75, 1.1), "csf": draw(0.02, 0.45), "lesion": draw(1.2, 2.0)}
+    )
+    nothing = np.zeros_like(head.grey)
+    shape = Anatomy(np.eye(3), None, rng.uniform(-1.0, 2.5), 0.0)
+    brain = signal_map(head, shape, LesionMaps(nothing, nothing), signal, whole=False)
+    result = shell(rng, signal, draw)
     blobs(rng, result)
     result[head.box] += head.brain * (brain - result[head.box])
     for _ in range(rng.integers(0, 6)):  # lesions
-        ball(
-            result,
-            np.array([rng.uniform(-40, 40), rng.uniform(-70, 40), rng.uniform(-5, 45)]),
-            rng.uniform(2, 8, 3),
-            signal["lesion"],
-        )
+        centre = [rng.uniform(-40, 40), rng.uniform(-70, 40), rng.uniform(-5, 45)]
+        ball(result, np.array(centre), rng.uniform(2, 8, 3), signal["lesion"])
     return result
 
 

@@ -65,71 +65,58 @@ def half(scan, rng):
     ), f"cut along {side}"
 
 
+def knee(x, y, z, size) -> np.ndarray:
+    "Bone, muscle and fat of a knee."
+    bone = np.hypot(x, y) < (18 + 14 * np.exp(-(((np.abs(z) - 18) / 16) ** 2))) * size
+    body = np.hypot(x, y) < 62 * size
+    muscle = np.hypot(x, y) < 52 * size
+    return np.select([bone & (np.abs(z) > 4), muscle, body], [0.8, 0.45, 1.0], 0.0)
+
+
+ORGANS = (  # centre and radii in mm, brightness: liver, kidneys, spine, bowel
+    ((-50, 10, 20), (45, 50, 60), 0.75),
+    ((55, -30, -10), (24, 22, 45), 0.9),
+    ((-55, -35, -20), (24, 22, 45), 0.9),
+    ((0, -45, 0), (18, 20, 999), 0.3),
+    ((30, 30, -30), (40, 30, 40), 0.35),
+)
+
+
+def abdomen(x, y, z, size) -> np.ndarray:
+    "Fat, muscle and organs of an abdomen."
+    image = np.where((x / 120) ** 2 + (y / 90) ** 2 < size, 1.0, 0.0)
+    image[(x / 105) ** 2 + (y / 76) ** 2 < size] = 0.5
+    for centre, radii, value in ORGANS:
+        parts = zip((x, y, z), centre, radii)
+        image[sum(((axis - at) / (size * radius)) ** 2 for axis, at, radius in parts) < 1] = value
+    return image
+
+
+def neck(x, y, z, size) -> np.ndarray:
+    "Airway, cord, vertebrae, muscle and fat of a neck."
+    airway, cord = np.hypot(x, y - 25) < 10, np.hypot(x, y + 10) < 7
+    vertebra = (np.hypot(x, y + 10) < 20) & (np.abs(z % 22 - 11) < 8)
+    muscle = (x / 54) ** 2 + (y / 60) ** 2 < size
+    body = (x / 62) ** 2 + (y / 68) ** 2 < size
+    tissues = [airway, cord, vertebra, muscle, body]
+    return np.select(tissues, [0.0, 0.8, 0.6, 0.45, 1.0], 0.0)
+
+
 def other_body(scan, rng):
     "A knee, an abdomen or a neck on the lattice of a head scan."
-    index = np.stack(
-        np.meshgrid(
-            *(np.arange(side, dtype=np.float32) for side in scan.image.shape), indexing="ij"
-        ),
-        -1,
-    )
+    sides = (np.arange(side, dtype=np.float32) for side in scan.image.shape)
+    index = np.stack(np.meshgrid(*sides, indexing="ij"), -1)
     world = index @ scan.affine[:3, :3].T.astype(np.float32) + scan.affine[:3, 3].astype(np.float32)
     world -= world.reshape(-1, 3).mean(0)
-    x, y, z = np.moveaxis(
-        world
-        @ Rotation.from_euler("xyz", rng.normal(0, 5, 3), degrees=True)
-        .as_matrix()
-        .astype(np.float32),
-        -1,
-        0,
-    )
-    size, name = rng.uniform(0.85, 1.15), ("knee", "abdomen", "neck")[rng.integers(3)]
-    if name == "knee":
-        bone = np.hypot(x, y) < (18 + 14 * np.exp(-(((np.abs(z) - 18) / 16) ** 2))) * size
-        body = np.hypot(x, y) < 62 * size
-        image = np.select(
-            [bone & (np.abs(z) > 4), np.hypot(x, y) < 52 * size, body], [0.8, 0.45, 1.0], 0.0
-        )
-    elif name == "abdomen":
-        body = (x / 120) ** 2 + (y / 90) ** 2 < size
-        image = np.where(body, 1.0, 0.0)
-        image[(x / 105) ** 2 + (y / 76) ** 2 < size] = 0.5
-        for centre, radii, value in (
-            ((-50, 10, 20), (45, 50, 60), 0.75),
-            ((55, -30, -10), (24, 22, 45), 0.9),
-            ((-55, -35, -20), (24, 22, 45), 0.9),
-            ((0, -45, 0), (18, 20, 999), 0.3),
-            ((30, 30, -30), (40, 30, 40), 0.35),
-        ):
-            image[
-                sum(
-                    ((axis - place) / (size * radius)) ** 2
-                    for axis, place, radius in zip((x, y, z), centre, radii)
-                )
-                < 1
-            ] = value
-    else:
-        body = (x / 62) ** 2 + (y / 68) ** 2 < size
-        image = np.select(
-            [
-                np.hypot(x, y - 25) < 10,
-                np.hypot(x, y + 10) < 7,
-                (np.hypot(x, y + 10) < 20) & (np.abs(z % 22 - 11) < 8),
-                (x / 54) ** 2 + (y / 60) ** 2 < size,
-                body,
-            ],
-            [0.0, 0.8, 0.6, 0.45, 1.0],
-            0.0,
-        )
-    image = ndimage.gaussian_filter(
-        image.astype(np.float32), 0.7 / np.linalg.norm(scan.affine[:3, :3], axis=0)
-    )
-    texture = ndimage.gaussian_filter(
-        rng.standard_normal(image.shape, dtype=np.float32),
-        4 / np.linalg.norm(scan.affine[:3, :3], axis=0),
-    )
+    turn = Rotation.from_euler("xyz", rng.normal(0, 5, 3), degrees=True).as_matrix()
+    axes = np.moveaxis(world @ turn.astype(np.float32), -1, 0)
+    size, part = rng.uniform(0.85, 1.15), (knee, abdomen, neck)[rng.integers(3)]
+    voxel = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    image = ndimage.gaussian_filter(part(*axes, size).astype(np.float32), 0.7 / voxel)
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    texture = ndimage.gaussian_filter(noise, 4 / voxel)
     image *= 1 + 0.08 * texture / texture.std()
-    return scan._replace(image=add_noise(image, 0.03, rng)), name
+    return scan._replace(image=add_noise(image, 0.03, rng)), part.__name__
 
 
 def strip(scan, rng):
