@@ -7,6 +7,7 @@ __all__ = ['PREDICTOR_LABELS', 'Recall', 'class_recalls', 'accuracy', 'score_pre
 
 # %% ../../nbs/confound/06_accuracy.ipynb #0acc5003
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,7 @@ PREDICTOR_LABELS = {
     "combat": "Latents after ComBat, weighted",
     "projected": "Latents without the nuisances' subspace, weighted",
     "regressed_out": "Latents, regressed out without the class",
+    "lesion_load": "Latents, at the same lesion volume, too",
 }
 
 # %% ../../nbs/confound/06_accuracy.ipynb #0acc4024
@@ -198,11 +200,12 @@ def accuracy_figure(
     errors = dict(array=table.high - value, arrayminus=value - table.low, color="#999")
     points = go.Scatter(
         x=value.to_numpy(),
-        y=table.index.to_list(),
+        y=["<br>".join(wrap(label, 24)) for label in table.index],  # for narrow screens
         mode="markers",
         marker=dict(size=11, color=[_predictor_color(name) for name in table.predictor]),
         error_x=dict(errors, type="data"),
-        hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+        text=table.index,
+        hovertemplate="%{text}<br>%{x:.3f}<extra></extra>",
     )
     chance = scores["latent_only"]["chance"]
     figure = go.Figure(points).add_vline(
@@ -213,7 +216,7 @@ def accuracy_figure(
     )
     figure.update_xaxes(title="balanced accuracy", range=[0, 1.02])
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(template="msvae", title=title, height=500, margin=dict(l=20, t=80))
+    return figure.update_layout(template="msvae", title=title, height=560, margin=dict(l=20, t=80))
 
 # %% ../../nbs/confound/06_accuracy.ipynb #740318ed
 def _predictor_color(name: str) -> str:

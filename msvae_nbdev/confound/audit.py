@@ -33,7 +33,7 @@ from msvae_nbdev.confound.counterfactual import (
 )
 from .cross_fit import Predictions, cross_fit
 from .lesion_load import at_same_load
-from .travelling_heads import travelling_heads
+from .travelling_heads import TravellingHeads, travelling_heads
 from .verdict import what_would_decide
 from ..core import MsvaeError, write_json
 from ..figures import save_figure
@@ -159,7 +159,7 @@ def _same_people(scans: AuditedScans, seed: int) -> dict | None:
         )
     except MsvaeError:
         return None
-    return heads.facts | {"icc": heads.table.icc.round(3).tolist()}
+    return heads.to_json()
 
 
 def _associations(scans: AuditedScans, permutations: int, seed: int) -> dict:
@@ -283,6 +283,8 @@ def save_audit_figures(
         "age with sex explain alone; grey is what class and another cause explain equally well, "
         "which these data cannot attribute.",
     )
+    if result["travelling_heads"]:
+        _save_travelling_heads(TravellingHeads.from_json(result["travelling_heads"]), run)
 
 # %% ../../nbs/confound/14_audit.ipynb #0acca009
 def _accuracy_caption(result: dict) -> str:
@@ -292,6 +294,13 @@ def _accuracy_caption(result: dict) -> str:
         f"{evaluation['n_patients']} patients, {evaluation['how']}; bars are 95 % intervals by "
         "patient. Blue: where acquisition, or age and sex, or both cannot help."
     )
+
+# %% ../../nbs/confound/14_audit.ipynb #2ca50a0a
+def _save_travelling_heads(heads: TravellingHeads, run) -> None:
+    "The shares of person and scanner, with the accuracies in words."
+    title = "The same people under several protocols"
+    caption = "Share of each latent dimension's variance by person and by protocol, within a year."
+    save_figure(heads.figure(), run, "bias-5-travelling-heads", title, f"{caption} {heads!r}.")
 
 # %% ../../nbs/confound/14_audit.ipynb #0acca010
 def _save_counterfactual(moved: Counterfactuals, decode: Callable, run) -> None:

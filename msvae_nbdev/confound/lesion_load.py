@@ -43,7 +43,9 @@ def at_same_load(
     column: str | None = None,  # lesion volumes in ml; None: as `lesion_column` finds
     permutations: int = 999,  # of the test
     seed: int = 0,  # of the bootstrap
-) -> dict | None:  # accuracies, p_value, overlap, more_than_load, sentence; None: no volumes
+) -> (
+    dict | None
+):  # as from `accuracy`; unmatched, p_value, overlap, more_than_load, sentence; None: no volumes
     "What is left of the separation at the same lesion volume, acquisition, age and sex."
     column = lesion_column(scans.table, column)
     if column is None:
@@ -60,17 +62,17 @@ def at_same_load(
     left = accuracy(held_out, y, patient, overlap_weights(given, y))
     rng = np.random.default_rng(seed)
     p_value = same_value_p(one_scan_each(loaded, predictions, rng), permutations, rng)
-    more = bool(p_value < ALPHA and overlap >= LEAST_OVERLAP)
+    sentence = _sentence(plain, left, p_value, overlap)
+    if overlap < LEAST_OVERLAP:
+        left |= {"balanced_accuracy": None, "interval": None}
     return {
         "column": column,
-        "balanced_accuracy": plain["balanced_accuracy"],
-        "at_same_load": left["balanced_accuracy"],
-        "interval": left["interval"],
-        "chance": plain["chance"],
+        **left,
+        "unmatched": plain["balanced_accuracy"],
         "p_value": p_value,
         "overlap": overlap,
-        "more_than_load": more,
-        "sentence": _sentence(plain, left, p_value, overlap),
+        "more_than_load": bool(p_value < ALPHA and overlap >= LEAST_OVERLAP),
+        "sentence": sentence,
     }
 
 # %% ../../nbs/confound/12_lesion_load.ipynb #0ad0c014

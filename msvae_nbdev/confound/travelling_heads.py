@@ -112,6 +112,16 @@ class TravellingHeads:
     table: pd.DataFrame  # a row per dimension: icc, scanner_share, rest_share
     facts: dict  # people, scans, protocols, and the accuracies
 
+    def to_json(self) -> dict:
+        "The facts and the rounded shares of each dimension, for `from_json`."
+        return self.facts | {"shares": self.table.round(3).to_dict("list")}
+
+    @classmethod
+    def from_json(cls, stored: dict, features: Iterable | None = None) -> "TravellingHeads":
+        "As from `to_json`; features are numbered where they have no names."
+        facts = {name: one for name, one in stored.items() if name != "shares"}
+        return cls(pd.DataFrame(stored["shares"], index=features), facts)
+
     def figure(self) -> go.Figure:
         "Shares of person and scanner by dimension, in order of the person's."
         order = self.table.sort_values("icc", ascending=False)

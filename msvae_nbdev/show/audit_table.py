@@ -22,6 +22,7 @@ from ..confound.association import acquisition_figure
 from ..confound.attribution import attribution_figure
 from ..confound.audit import audit_methods
 from ..confound.audited_scans import standard_columns
+from ..confound.travelling_heads import TravellingHeads
 from ..core import MsvaeError, atomic_path, write_json
 from ..figures import pick_figure
 from ..groups import FIGURE_10, group_label
@@ -45,7 +46,7 @@ class TableAudit:
 
     @cached_property
     def figures(self) -> dict:  # name: plotly figure
-        "Accuracies, acquisition by class where any column varies, and the axes."
+        "Accuracies, what else differs by class, the axes, people scanned again."
         verdict = self.facts["confound"]["verdict"]
         found = {"accuracy": accuracy_figure(self.facts, f"Verdict: {verdict}", "Features")}
         linked = self.facts["association"] | self.facts["demographics"]
@@ -54,7 +55,10 @@ class TableAudit:
             found["nuisances"] = acquisition_figure(
                 self.scans, linked, tuple(linked), "Acquisition, age and sex by class", self.merge
             )
-        return found | {"axes": attribution_figure(self.facts["axes"])}
+        found["axes"] = attribution_figure(self.facts["axes"])
+        if self.facts["travelling_heads"]:
+            found["same"] = TravellingHeads.from_json(self.facts["travelling_heads"]).figure()
+        return found
 
     def figure(
         self,
@@ -140,7 +144,8 @@ def audit_page(
         Section("axes", "What the axes are made of", figures["axes"]),
     ]
     if facts.get("travelling_heads"):
-        sections.append(Section("same", "The same people, scanned again", _same(facts)))
+        same = figures["same"] + _same(facts)
+        sections.append(Section("same", "The same people, scanned again", same))
     sections += [
         Section("out", "What was left out", _notes(facts)),
         Section("methods", "Methods", _methods(facts)),
@@ -163,6 +168,11 @@ FIGURE_TEXTS = {
         "What the discriminant axes are made of",
         "Share of the variation along each axis that class, acquisition, and age with sex explain "
         "alone; grey is what class and another cause explain equally well.",
+    ),
+    "same": (
+        "The same people under several protocols",
+        "Share of each feature's variance by person and by protocol. Where the scanner's share is "
+        "large, the features follow how a scan was taken.",
     ),
 }
 
