@@ -31,7 +31,9 @@ def _variables(model: keras.Model, networks_only: bool = False) -> list:
     networks = [*model.encoder.variables, *model.decoder.variables]
     if networks_only:
         return networks
-    own = [model.step, *([model.kl_level] if hasattr(model, "kl_level") else [])]
+    own = [
+        getattr(model, name) for name in ("step", "kl_level", "variance") if hasattr(model, name)
+    ]
     optimizers = [model.optimizer, getattr(model, "decoder_optimizer", None)]
     return [
         *networks,
@@ -308,7 +310,7 @@ def line(self: Recorder) -> str:
     "How the last epoch went, in a line."
     row, epochs = self.history[-1], self.config.epochs
     left = np.median([past["seconds"] for past in self.history[-5:]]) * (epochs - row["epoch"])
-    names = (*self.model.metric_names[1:], "val_reconstruction")
+    names = (*self.model.metric_names[1:], "decoder_variance", "val_reconstruction")
     values = ", ".join(f"{name} {row[name]:.4g}" for name in names if name in row)
     if getattr(self.model, "adversarial", False):
         margin = float(keras.ops.convert_to_numpy(self.model.current_margin()))

@@ -27,7 +27,7 @@ class Introspective(Autoencoder):
         reconstruction_weight: float = 1.0,  # w_rec, of the squared error summed over voxels
         kl_weight: float = 1.0,  # w_kl, of the KL in nats
         margin_factor: float = 2.0,  # the margin over the KL of scans at the end of the warm-up
-        **kwargs,  # seed
+        **kwargs,  # seed, decoder_variance
     ):
         super().__init__(encoder, decoder, **kwargs)
         self.reconstruction_weight = reconstruction_weight
@@ -61,8 +61,9 @@ class Introspective(Autoencoder):
     def train_step(self, volumes):
         "One step of the warm-up or of the adversarial phase."
         values = self.adversarial_step(volumes) if self.adversarial else self.warmup_step(volumes)
+        calibration = self.calibrate(values[1])
         self.step.assign_add(1)
-        return self.track(**dict(zip(self.metric_names, values)))
+        return self.track(**dict(zip(self.metric_names, values)), **calibration)
 
     def test_step(self, volumes):
         "Error and KLs without dropout, from latent means; samples are the same at every epoch."
@@ -71,10 +72,17 @@ class Introspective(Autoencoder):
         images = self.decode(tf.concat([mean, prior], 0), training=False)
         reconstruction = squared_error(volumes, tf.split(images, 2)[0])
         kl_real = kl_divergence(mean, log_variance)
-        errors = (self.vae_loss(reconstruction, kl_real), reconstruction, kl_real)
+        loss = self.negative_elbo(self.vae_loss(reconstruction, kl_real))
+        errors = (loss, reconstruction, kl_real)
         return self.track(**dict(zip(self.metric_names, (*errors, *self.mean_kls(images)))))
 
 # %% ../../nbs/model/04_introvae.ipynb #23f55080
+@patch
+def current_kl_weight(self: Introspective):
+    "`kl_weight`, times twice the variance of the decoder where that is calibrated."
+    return self.kl_weight * self.kl_scale()
+
+# %% ../../nbs/model/04_introvae.ipynb #a5de79d4
 @patch
 def vae_loss(
     self: Introspective,
@@ -82,7 +90,7 @@ def vae_loss(
     kl,  # of scans, nats
 ):
     "The part of the encoder's loss that both phases have in common."
-    return self.reconstruction_weight * reconstruction + self.kl_weight * kl
+    return self.reconstruction_weight * reconstruction + self.current_kl_weight() * kl
 
 # %% ../../nbs/model/04_introvae.ipynb #232753c5
 @patch
@@ -125,7 +133,7 @@ def warmup_step(
     self.optimizer.apply(gradients[0], variables[0])
     self.decoder_optimizer.apply(gradients[1], variables[1])
     self.kl_level.assign(tf.where(self.step == 0, kl, 0.95 * self.kl_level + 0.05 * kl))
-    return loss, reconstruction, kl, kl, kl
+    return self.negative_elbo(loss), reconstruction, kl, kl, kl
 
 # %% ../../nbs/model/04_introvae.ipynb #fb1243fe
 @patch
@@ -146,7 +154,8 @@ def adversarial_step(
     variables = self.encoder.trainable_variables
     self.optimizer.apply(tape.gradient(encoder_loss, variables), variables)
     self.decoder_step(tape, share, reconstruction, images)
-    return loss, reconstruction, kl_real, kl_reconstruction, kl_sample
+    kls = (kl_real, kl_reconstruction, kl_sample)
+    return self.negative_elbo(loss), reconstruction, *kls
 
 # %% ../../nbs/model/04_introvae.ipynb #dc6689fb
 @patch
@@ -160,7 +169,9 @@ def decoder_step(
     "Update the decoder: back from the error and from the KLs of the images, through `tape`."
     with tf.GradientTape() as through_encoder:
         through_encoder.watch(images)
-        kl_loss = share * 0.5 * self.kl_weight * tf.add_n(self.mean_kls(images, training=True))
+        kl_loss = (
+            share * 0.5 * self.current_kl_weight() * tf.add_n(self.mean_kls(images, training=True))
+        )
     ends = [
         tf.constant(share * self.reconstruction_weight),
         through_encoder.gradient(kl_loss, images),
@@ -185,7 +196,7 @@ class IntroVAE(Introspective):
         decoder: keras.Model,  # latent -> volumes
         margin: float | None = None,  # m, nats; None: measured, times `margin_factor`
         negative_weight: float = 1.25,  # w_neg, of the hinges
-        **kwargs,  # reconstruction_weight, kl_weight, margin_factor, seed
+        **kwargs,  # reconstruction_weight, kl_weight, margin_factor, seed, …
     ):
         super().__init__(encoder, decoder, **kwargs)
         self.margin = margin
@@ -210,7 +221,8 @@ class IntroVAE(Introspective):
     def adversarial_loss(self, images):
         "The hinges on the batch means of reconstructions and samples; then those means."
         kls = self.mean_kls(images, training=True)
-        return 0.5 * self.kl_weight * self.negative_weight * tf.reduce_sum(self.hinges(kls)), *kls
+        weight = 0.5 * self.current_kl_weight() * self.negative_weight
+        return weight * tf.reduce_sum(self.hinges(kls)), *kls
 
 # %% ../../nbs/model/04_introvae.ipynb #583192c7
 class SoftIntroVAE(Introspective):
@@ -229,7 +241,7 @@ class SoftIntroVAE(Introspective):
         beta_rec: float = 1.0,  # weight of the squared error
         beta_kl: float = 1.0,  # weight of the KL
         beta_neg: float | None = None,  # weight of the KL in the exponential; None: measured
-        **kwargs,  # margin_factor, seed
+        **kwargs,  # margin_factor, seed, decoder_variance
     ):
         super().__init__(
             encoder, decoder, reconstruction_weight=beta_rec, kl_weight=beta_kl, **kwargs
@@ -241,7 +253,8 @@ class SoftIntroVAE(Introspective):
         "The margin that beta_neg stands for, nats, where it was given."
         if self.beta_neg is None:
             return None
-        return math.log(self.beta_neg / (2 * self.kl_weight)) / (2 * self.scale * self.beta_neg)
+        strength = 2 * self.scale * self.beta_neg
+        return tf.math.log(self.beta_neg / (2 * self.current_kl_weight())) / strength
 
     def current_margin(self):
         "Where decoded images come to rest, nats."
@@ -253,7 +266,7 @@ class SoftIntroVAE(Introspective):
             return self.beta_neg
         rate = tf.constant(0.1)
         for _ in range(20):
-            rate = tf.math.log(rate / (4 * self.scale * self.kl_weight)) / (
+            rate = tf.math.log(rate / (4 * self.scale * self.current_kl_weight())) / (
                 self.margin_factor * self.kl_level
             )
         return rate / (2 * self.scale)

@@ -332,7 +332,7 @@ def train(
     strategy: tf.distribute.Strategy | None = None,  # devices; None: see `default_strategy`
     save_every: float = 60.0,  # seconds between two checkpoints, at least
     verbose: str | int = "auto",  # 0 silent, 1 bar, 2 lines; auto: a bar on a terminal, else lines
-    **options,  # of the objective, such as beta, margin, negative_weight, beta_neg
+    **options,  # of the objective, such as beta, margin, beta_neg, decoder_variance
 ) -> TrainedRun:  # the finished run
     "Train a model, or finish a run that was stopped. `MsvaeError` says what cannot be done."
     config = TrainingConfig(

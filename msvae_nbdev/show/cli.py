@@ -164,11 +164,14 @@ def train(
     intensity: opt.Intensity = 0.0,
     patience: opt.Patience = None,
     precision: opt.Precision = "auto",
+    decoder_variance: opt.DecoderVariance = opt.Variance.fixed,
     tensorboard: opt.Tensorboard = False,
 ):
     "Train a VAE, an IntroVAE or a Soft-IntroVAE."
     from msvae_nbdev.model.training import train as start
 
+    calibrated = decoder_variance == opt.Variance.calibrated
+    options = {"decoder_variance": "calibrated"} if calibrated else {}
     start(
         prepared,
         run,
@@ -187,6 +190,7 @@ def train(
         intensity=intensity,
         patience=patience,
         precision=precision,
+        **options,
         tensorboard=tensorboard,
     )
     typer.echo(f"trained: {run}")

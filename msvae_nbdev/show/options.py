@@ -6,12 +6,12 @@
 __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 'Scale', 'CohortSeed', 'Bias', 'Disease',
            'Variation', 'AtLeast', 'Prepared', 'DicomFolder', 'ImportedFolder', 'KeyFile', 'SeriesPattern', 'Source',
            'DerivativesFolder', 'Scheduler', 'Columns', 'Select', 'AllowLinks', 'LabelsAsWritten', 'KeepFull', 'Use',
-           'TrainedRun', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate', 'WarmupEpochs',
-           'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity', 'TrainingSeed',
-           'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples', 'SamplingSeed',
-           'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize', 'FeatureTable',
-           'Features', 'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances',
-           'AuditFolder', 'Objective', 'Size', 'names']
+           'TrainedRun', 'DecoderVariance', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate',
+           'WarmupEpochs', 'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity',
+           'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples',
+           'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize',
+           'FeatureTable', 'Features', 'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn',
+           'Nuisances', 'AuditFolder', 'Objective', 'Variance', 'Size', 'names']
 
 # %% ../../nbs/show/11_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -154,10 +154,24 @@ class Objective(StrEnum):
     introvae = "introvae"
     softintrovae = "softintrovae"
 
+# %% ../../nbs/show/11_options.ipynb #7b0859e6
+class Variance(StrEnum):
+    "How the variance of the decoder is set."
+
+    fixed = "fixed"
+    calibrated = "calibrated"
+
 # %% ../../nbs/show/11_options.ipynb #405263fe
 TrainedRun = Annotated[
     Path,
     typer.Argument(help="Run folder to write; the same command on the same folder resumes it."),
+]
+DecoderVariance = Annotated[
+    Variance,
+    typer.Option(
+        help="Variance of the decoder at each voxel, which sets the weight of the KL: fixed (at a "
+        "half, as in the paper), or calibrated (the mean squared error that the model leaves)."
+    ),
 ]
 ModelObjective = Annotated[Objective, typer.Option(help="Objective of the model.")]
 LatentDim = Annotated[int, typer.Option(min=1, help="Number of latent dimensions.")]

@@ -44,12 +44,14 @@ BASE = {
     "kl_weight": 1.0,
     "negative_weight": 1.25,
     "rate": 2e-4,
+    "decoder_variance": "fixed",
 }
 ADVERSARIAL = ("negative_weight", "rate")  # what a warm-up does not depend on
 CHANGES = {
     "introvae": [{}, {"rate": 1e-4}, {"rate": 1e-4, "kl_weight": 0.25}, {"rate": 1e-4, "negative_weight": 2.0}, {"rate": 1e-4, "negative_weight": 1.0},
-                 {"rate": 1e-4, "pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}],
-    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}],
+                 {"rate": 1e-4, "pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32}, {"decoder_variance": "calibrated"}],
+    "vae": [{}, {"kl_weight": 0.25}, {"pooling": "max"}, {"dropout": 0.3}, {"latent_dim": 32},
+            {"decoder_variance": "calibrated"}],
     "softintrovae": [{}],
 }  # fmt: skip
 
@@ -177,6 +179,8 @@ def one(folder: Path, name: str) -> None:
         },
         "softintrovae": {"warmup_epochs": warmup, "beta_kl": weight},
     }[settings["objective"]]
+    if settings["decoder_variance"] != BASE["decoder_variance"]:
+        options["decoder_variance"] = settings["decoder_variance"]
     common = {name: settings[name] for name in ("objective", "latent_dim", "seed")}
     if settings["objective"] != "vae":
         share_warmup(folder, run, settings)
@@ -224,7 +228,8 @@ def kept_rows() -> dict:
     "The rows of choices.csv, by name."
     path = KEPT / "choices.csv"
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-    return {row["name"]: row for row in rows}
+    settings = {row["name"]: plan().get(row["name"], {}) for row in rows}
+    return {row["name"]: row | settings[row["name"]] for row in rows}
 
 
 def table(folder: Path) -> None:
