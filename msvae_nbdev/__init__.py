@@ -25,6 +25,7 @@ _CHAPTERS = {
     "Run": "show.run",
     "report": "show.report",
     "audit": "show.audit_table",
+    "study": "show.study",
     "predict": "show.predict",
     "MsvaeError": "core",
 }

@@ -312,6 +312,7 @@ def classify_run(
     features: int = 3,  # latent dimensions to show as in figures 12 and 13, at least 0
     seed: int = 0,  # of bootstrap and permutations
     merge: Mapping | None = None,  # as for `choose_merge`; kept in lda.json for the later steps
+    ceiling: dict | None = None,  # as for `information`, of a run with the same split
 ) -> dict:  # what was written to lda.json
     "LDA of a run's latents: writes `lda.json`, `lda_scans.tsv` and figures."
     if features < 0:
@@ -322,7 +323,7 @@ def classify_run(
     facts = dict(volumes=space.volumes, mirrored=mirrored, merge=space.merge)
     model, result = classify(space.table, seed=seed, **facts)
     result |= _save_figures(run, space, result, features)
-    found = information(space.table, space.volumes, space.merge, seed, mirrored)
+    found = information(space.table, space.volumes, space.merge, seed, mirrored, ceiling=ceiling)
     _save_information(run, found)
     result["information"] = found
     if is_paper_cohort(result["labels"]):

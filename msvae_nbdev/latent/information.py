@@ -184,6 +184,7 @@ def information(
     seed: int = 0,  # of bootstrap and network
     mirrored: bool = False,  # fit the PCA to mirror images as well, as the model was
     epochs: int = 40,  # of the network that is told the classes, at most
+    ceiling: dict | None = None,  # of that network in the same split, where it is known already
 ) -> dict:  # labels, `sources` with scores, `retained` (0 to 1, or None), `predicted` R²
     "What is in the latents, beside what is known without them and what could be known."
     table = table.reset_index(drop=True)
@@ -207,7 +208,7 @@ def information(
     if volumes is not None:
         known = table.assign(diagnosis=labelled.diagnosis).fillna({"diagnosis": ""})
         known.loc[known.diagnosis == "", "split"] = "none"
-        sources["ceiling"] = _ceiling(known, volumes, labels, seed, epochs)
+        sources["ceiling"] = ceiling or _ceiling(known, volumes, labels, seed, epochs)
     sources = {name: sources[name] for name in SOURCES if sources.get(name)}
     return {
         "labels": labels,

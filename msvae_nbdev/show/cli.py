@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'options', 'simulate', 'import_dicom', 'prepare', 'train', 'encode', 'evaluate', 'classify', 'bias', 'audit',
-           'report', 'predict', 'demo', 'main']
+           'report', 'predict', 'study', 'demo', 'main']
 
 # %% ../../nbs/show/12_cli.ipynb #29d989ce
 import sys
@@ -339,6 +339,25 @@ def _answer(scan: dict) -> str:
         said += f"; a participant of this name is in the run's {scan['in_split']} part"
     percentile = scan["distance_percentile"]
     return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"
+
+# %% ../../nbs/show/12_cli.ipynb #7aed9e29
+@app.command()
+def study(
+    folder: opt.StudyFolder,
+    scale: opt.Scale = 1.0,
+    models: opt.StudyModels = None,
+    epochs: opt.StudyEpochs = 20,
+    bias: opt.Bias = 1.0,
+    disease: opt.Disease = 1.0,
+    seed: opt.CohortSeed = 0,
+    workers: opt.Workers = None,
+):
+    "Do the paper's experiment on phantoms: four models and one more, ending in FOLDER/study.html."
+    from msvae_nbdev.show.study import STUDY_MODELS
+    from msvae_nbdev.show.study import study as start
+
+    chosen = tuple(opt.names(models) or STUDY_MODELS)
+    start(folder, scale, chosen, epochs, bias, disease, seed, workers)
 
 # %% ../../nbs/show/12_cli.ipynb #1bd4143d
 @app.command()

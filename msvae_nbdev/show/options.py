@@ -9,9 +9,10 @@ __all__ = ['Run', 'PreparedFolder', 'Workers', 'SkullStrip', 'SimulatedFolder', 
            'TrainedRun', 'DecoderVariance', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate',
            'WarmupEpochs', 'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity',
            'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples',
-           'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'DemoFolder', 'DemoSize',
-           'FeatureTable', 'Features', 'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn',
-           'Nuisances', 'AuditFolder', 'Objective', 'Variance', 'Size', 'names']
+           'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'StudyFolder',
+           'StudyModels', 'StudyEpochs', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features', 'Label', 'Participant',
+           'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder', 'Objective', 'Variance', 'Size',
+           'names']
 
 # %% ../../nbs/show/11_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -295,6 +296,22 @@ class Size(StrEnum):
     small = "small"
 
 # %% ../../nbs/show/11_options.ipynb #0a73ec35
+StudyFolder = Annotated[
+    Path, typer.Argument(help="Folder to write; a second call goes on in it.")
+]
+StudyModels = Annotated[
+    str | None,
+    typer.Option(
+        help="Models to train, separated by commas, of vae-8, vae-512, introvae-32, introvae-256 and "
+        "softintrovae-256; default: all."
+    ),
+]
+StudyEpochs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Epochs of a VAE; the introspective models have as many again after them."
+    ),
+]
 DemoFolder = Annotated[Path, typer.Argument(help="Folder to write; a second call goes on in it.")]
 DemoSize = Annotated[
     Size,
