@@ -1305,6 +1305,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._dimension_direction': ( 'latent/latent_space.html#_dimension_direction',
                                                                                                            'msvae_nbdev/latent/latent_space.py'),
+                                                 'msvae_nbdev.latent.latent_space._ends': ( 'latent/latent_space.html#_ends',
+                                                                                            'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._fit_classes': ( 'latent/latent_space.html#_fit_classes',
                                                                                                    'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._leading_dimensions': ( 'latent/latent_space.html#_leading_dimensions',

@@ -157,13 +157,20 @@ def _with_range(space: LatentSpace, name: str, step, weights, origin, label="") 
 # %% ../../nbs/latent/07_latent_space.ipynb #c77baa6f
 def _axis_direction(space: LatentSpace, axis: int) -> Direction:
     "A discriminant axis as a direction."
-    step = axis_pattern(space.lda, latent_matrix(space.train), space.train.diagnosis, axis)
+    codes, labels = latent_matrix(space.train), space.train.diagnosis
+    step = axis_pattern(space.lda, codes, labels, axis)
     weights, origin = space.lda.scalings_[:, axis], space.lda.xbar_
-    means = {name: (mean - origin) @ weights for name, mean in space.centroids.items()}
-    low, high = min(means, key=means.get), max(means, key=means.get)
+    low, high = _ends((codes - origin) @ weights, labels)
     name = f"axis {axis + 1}"
     label = f"{name}: {group_label(low)} to {group_label(high)}"
     return _with_range(space, name, step, weights, origin, label)
+
+
+def _ends(places: np.ndarray, labels: pd.Series) -> tuple:  # (low, high)
+    "The class on each side that adds most to the variance between classes."
+    classes = pd.Series(places - places.mean()).groupby(labels.to_numpy()).agg(["mean", "size"])
+    share = classes["size"] * classes["mean"] ** 2
+    return share[classes["mean"] <= 0].idxmax(), share[classes["mean"] > 0].idxmax()
 
 # %% ../../nbs/latent/07_latent_space.ipynb #2a091183
 def _dimension_direction(space: LatentSpace, name: str) -> Direction:  # name: 'z_7'

@@ -171,12 +171,14 @@ class LatentMap:
     def legend(self) -> str:  # HTML
         "What runs across and up, and the colours."
         names = "".join(
-            f"<span style='color:{color}'>&#9679;</span> {escape(group_label(name))} "
+            f"<span style='white-space:nowrap'><span style='color:{color}'>&#9679;</span> "
+            f"{escape(group_label(name))}</span> "
             for name, color in list(self.colors.items())[:8]
         )
         across, up = (escape(axis.label) for axis in (self.axes[0], self.axes[-1]))
         cross = "Cross: where the sliders stand; dots: training scans."
-        return f"<small>Across: {across}. Up: {up}. {cross} {names}</small>"
+        said = f"<small>Across: {across}. Up: {up}. {cross} {names}</small>"
+        return f"<div style='line-height:1.35'>{said}</div>"
 
 # %% ../../nbs/show/02_walk.ipynb #50737439
 @patch

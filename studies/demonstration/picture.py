@@ -39,6 +39,10 @@ def write_notebook(run: str, path: Path) -> None:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(notebook))
+    settings = path.parent / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    quiet = {"fetchNews": "false"}  # no question in the way
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
 
 
 def start_jupyterlab(folder: Path) -> tuple:  # (process, address)
@@ -60,7 +64,7 @@ def photograph(address: str, profile: str) -> None:
     "Run the cell, wait until the explorer stands, and keep its picture."
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in ("--headless=new", "--no-sandbox", "--window-size=1500,1500"):
+    for flag in ("--headless=new", "--no-sandbox", "--window-size=1500,1300"):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={profile}")
     service = webdriver.ChromeService(shutil.which("chromedriver"))
