@@ -1,5 +1,6 @@
 """Install msvae_nbdev. All metadata and dependencies stand in settings.ini; this file only hands them to setuptools."""
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -16,15 +17,35 @@ extras = {
     if key.endswith("_requirements")
 }
 
+repository = f"https://github.com/{cfg['user']}/{cfg['repo']}"
+raw = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}"
+
+
+def absolute(link) -> str:
+    "A link or picture of the README, as it has to be written on a package index."
+    host = f"{raw}/{cfg['branch']}" if link["mark"] else f"{repository}/blob/{cfg['branch']}"
+    return f"{link['mark']}[{link['text']}]({host}/{link['path']})"
+
+
+readme = (here / "README.md").read_text(encoding="utf-8")
+relative = r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?!https?:|#)(?P<path>[^)\s]+)\)"
+
 setup(
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description=re.sub(relative, absolute, readme),
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],
     license="Apache-2.0",
-    url=f"https://github.com/{cfg['user']}/{cfg['repo']}",
+    url=repository,
+    project_urls={
+        "Source": repository,
+        "How-to": f"{repository}/tree/{cfg['branch']}/nbs/how-to",
+        "Issues": f"{repository}/issues",
+        "Release notes": f"{repository}/blob/{cfg['branch']}/CHANGELOG.md",
+        "Paper": cfg["paper"],
+    },
     keywords=cfg["keywords"].split(),
     python_requires=f">={cfg['min_python']},<3.14",  # the upper bound is TensorFlow's
     packages=find_packages(include=[cfg["lib_name"], f"{cfg['lib_name']}.*"]),

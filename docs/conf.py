@@ -26,6 +26,7 @@ html_theme = "sphinx_book_theme"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["msvae.css"]
+html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_context = {"default_mode": "light"}  # figures have a white ground

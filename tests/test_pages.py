@@ -4,9 +4,13 @@ import os
 import shutil
 import time
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import msvae_nbdev as ms
+from msvae_nbdev.core import read_tsv
+from msvae_nbdev.preparation.quality_page import mean_volume, write_report
 from msvae_nbdev.show.page import DataOrigin, Section, html_figure, html_page
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
@@ -19,6 +23,10 @@ STATE = """return {
         document.querySelectorAll('.plot.js-plotly-plot').length,
     stills: [...document.querySelectorAll('img.still')].filter(i => i.naturalWidth).length,
     wide: document.documentElement.scrollWidth > window.innerWidth}"""
+LOADED = (
+    "return performance.getEntriesByType('resource').map(e => e.name).filter(n => /^http/.test(n))"
+)
+PAGES = ("report", "prediction", "audit", "prepare")
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +71,36 @@ def test_every_figure_is_drawn(driver, tmp_path, width):
     state = open_page(driver, path, 2, width)
     assert state == {"plots": 2, "drawn": 2, "stills": 2, "wide": False}
     assert [each for each in driver.get_log("browser") if each["level"] == "SEVERE"] == []
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict:  # name: path
+    "The pages of a tiny run of phantoms, as its commands write them."
+    folder = tmp_path_factory.mktemp("pages")
+    cohort, run = folder / "cohort", folder / "run"
+    ms.simulate(cohort, scale=0.004, seed=1, prepared=True)
+    trained = ms.train(cohort, run, latent_dim=4, epochs=1, batch_size=8, test=0.3, verbose=0)
+    trained.evaluate(n_samples=8)
+    trained.classify()
+    trained.audit(permutations=199)
+    trained.report(folder / "report.html")
+    scan = next(cohort.glob("sub-ms*/**/*_FLAIR.nii.gz"))
+    trained.predict(scan, folder / "prediction.html")
+    table = pd.read_parquet(run / "latents.parquet")
+    audit = ms.audit(table, features="z_*", permutations=199).save(folder / "audit")
+    scans = read_tsv(cohort / "scans.tsv")
+    write_report(scans, cohort, mean_volume(scans, cohort))
+    found = {name: folder / f"{name}.html" for name in ("report", "prediction")}
+    return found | {"audit": audit, "prepare": cohort / "report.html"}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_of_a_run(driver, pages, name, width):
+    plots = pages[name].read_text(encoding="utf-8").count("<div class='plot'")
+    state = open_page(driver, pages[name], plots, width)
+    drawn = plots or False
+    assert state == {"plots": plots, "drawn": drawn, "stills": plots, "wide": False}
+    assert plots > 1 or name == "prepare"
+    assert [each for each in driver.get_log("browser") if each["level"] == "SEVERE"] == []
+    assert driver.execute_script(LOADED) == []

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
 from ..core import MsvaeError
-from ..groups import as_labels, choose_merge
+from ..groups import as_labels, choose_merge, group_label
 from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
 from .effects import effect_sizes
@@ -63,6 +63,7 @@ class Direction:
     origin: np.ndarray  # (k,) code whose coordinate is 0
     low: float  # 1st percentile of the coordinate over the scans
     high: float  # 99th percentile
+    label: str  # the name, and of an axis what it separates: 'axis 1: Healthy to MS'
 
     def coordinate(self, z: np.ndarray) -> np.ndarray:  # (..., k) to (...)
         "Where codes lie along the direction."
@@ -148,17 +149,28 @@ def novelty(
     return novelty_rank(self.distance(z), self.held_out_distances, sides)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #51a6283d
-def _with_range(space: LatentSpace, name: str, step, weights, origin) -> Direction:
+def _with_range(space: LatentSpace, name: str, step, weights, origin, label="") -> Direction:
     "A direction with the middle 98 % of the scans' coordinates."
     low, high = np.percentile((space.z - origin) @ weights, [1, 99])
-    return Direction(name, step, weights, origin, float(low), float(high))
+    return Direction(name, step, weights, origin, float(low), float(high), label or name)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c77baa6f
 def _axis_direction(space: LatentSpace, axis: int) -> Direction:
     "A discriminant axis as a direction."
-    step = axis_pattern(space.lda, latent_matrix(space.train), space.train.diagnosis, axis)
-    weights = space.lda.scalings_[:, axis]
-    return _with_range(space, f"axis {axis + 1}", step, weights, space.lda.xbar_)
+    codes, labels = latent_matrix(space.train), space.train.diagnosis
+    step = axis_pattern(space.lda, codes, labels, axis)
+    weights, origin = space.lda.scalings_[:, axis], space.lda.xbar_
+    low, high = _ends((codes - origin) @ weights, labels)
+    name = f"axis {axis + 1}"
+    label = f"{name}: {group_label(low)} to {group_label(high)}"
+    return _with_range(space, name, step, weights, origin, label)
+
+
+def _ends(places: np.ndarray, labels: pd.Series) -> tuple:  # (low, high)
+    "The class on each side that adds most to the variance between classes."
+    classes = pd.Series(places - places.mean()).groupby(labels.to_numpy()).agg(["mean", "size"])
+    share = classes["size"] * classes["mean"] ** 2
+    return share[classes["mean"] <= 0].idxmax(), share[classes["mean"] > 0].idxmax()
 
 # %% ../../nbs/latent/07_latent_space.ipynb #2a091183
 def _dimension_direction(space: LatentSpace, name: str) -> Direction:  # name: 'z_7'

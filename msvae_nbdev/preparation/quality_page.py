@@ -157,7 +157,8 @@ def _table(scans: pd.DataFrame, scores: pd.DataFrame, shown: set) -> str:
     head = "".join(f"<th>{name}</th>" for name in [*_COLUMNS, *LIMITS])
     far = scores > OUTLIER
     body = "".join(_row(row, far.loc[row.Index], row.Index in shown) for row in scans.itertuples())
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class=wide tabindex=0>{table}</div>"
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e0dcf27
 _COLUMNS = ("name", "diagnosis", "status", "reason", "attention", "use")
@@ -185,7 +186,8 @@ def _cell(value: float, limit: Limit, far: bool) -> str:
 # %% ../../nbs/preparation/06_quality_page.ipynb #f404b51c
 _STYLE = (
     "body{font:14px Helvetica,Arial,sans-serif;margin:2em;color:#222}"
-    "table{border-collapse:collapse;font-size:13px}\n"
+    "@media(max-width:700px){body{margin:.8em}}"
+    ".wide{overflow:auto;max-height:85vh}table{border-collapse:collapse;font-size:13px}\n"
     "td,th{padding:3px 8px;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}"
     "td:nth-child(4){min-width:20em}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums}\n"
@@ -195,7 +197,7 @@ _STYLE = (
     "td.out{color:#b00020;font-weight:bold}tr.attention{background:#e8f0fb}"
     "td.far{color:#1a4f8b;font-weight:bold}\n"
     "nav{margin:1em 0}"
-    "button{font:inherit;padding:3px 12px;margin-right:4px;border:1px solid #888;"
+    "button{font:inherit;padding:3px 12px;margin:2px 4px 2px 0;border:1px solid #888;"
     "border-radius:4px;background:#fff;cursor:pointer}\n"
     "button[aria-pressed=true]{background:#222;color:#fff}"
     "nav input{font:inherit;padding:3px 8px;margin-left:1em}\n"
@@ -238,7 +240,9 @@ _SCRIPT = (
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #facf5419
 _HEAD = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>msvae prepare</title>"
+    "<!doctype html><html lang=en><meta charset=utf-8>"
+    "<meta name=viewport content='width=device-width,initial-scale=1'>"
+    "<title>msvae prepare</title>"
     f"<style>{_STYLE}</style><h1>Prepared scans</h1>"
 )
 _VIEW = (

@@ -19,7 +19,7 @@ from ..core import MsvaeError, atomic_path
 from ..groups import group_label
 from ..latent.latent_space import LatentSpace, open_space
 from .new_scan import planes_png
-from .walk import LatentWalk, describe_code
+from .walk import MAP_SIZE, LatentMap, LatentWalk
 from ..space import AFFINE, SHAPE
 
 # %% ../../nbs/show/03_explorer.ipynb #846f7855
@@ -207,12 +207,18 @@ class LatentExplorer(LatentWalk):
         keep: str | Path | None = None,  # folder for derivatives of raw scans; None: not kept
     ):
         self.runs, self.dimensions, self.keep = find_runs(runs), dimensions, keep
+        self.folders = {
+            name: run for name, run in self.runs.items() if not isinstance(run, LatentSpace)
+        }
         self.widgets = w = _widgets()
         self.start_panel = StartPanel(list(self.runs))
         self.view, self.saving = ViewPanel(), SavePanel()
         self.slider_box, self.bars, self.status = w.VBox(), w.HTML(), w.HTML()
-        left = [self.start_panel.box, self.slider_box, self.bars]
-        right = w.VBox([self.view.box, self.saving.box, self.status])
+        self.map = w.Image(format="png", layout=w.Layout(width=f"{MAP_SIZE[0]}px"))
+        self.map_legend = w.HTML(layout=w.Layout(width=f"{MAP_SIZE[0]}px"))
+        left = [self.start_panel.box, self.slider_box, self.map, self.map_legend, self.bars]
+        wide = w.Layout(width="560px", max_width="100%")
+        right = w.VBox([self.view.box, self.saving.box, self.status], layout=wide)
         self.app = w.HBox(
             [w.VBox(left, layout=w.Layout(width="350px")), right],
             layout=w.Layout(flex_flow="row wrap"),
@@ -227,8 +233,11 @@ class LatentExplorer(LatentWalk):
     ) -> None:
         "Change to another run."
         found = self.runs[name]
-        self.enter(found if isinstance(found, LatentSpace) else open_space(found))
-        self.runs[name] = self.space
+        space = found if isinstance(found, LatentSpace) else open_space(found)
+        self.enter(space, self.folders.get(name))
+        self.runs[name] = space
+        self.atlas = LatentMap(self.space)
+        self.map_legend.value = self.atlas.legend
         self._make_sliders()
         self.start_from("zero")
 
@@ -297,8 +306,10 @@ def _make_sliders(self: LatentExplorer) -> None:
             self.widgets.FloatSlider(
                 value=0,
                 **_slider_range(direction.low, direction.high),
-                description=direction.name,
+                description=direction.label,
                 readout_format=".2f",
+                layout=self.widgets.Layout(width="340px"),
+                style={"description_width": "160px"},
             )
             for direction in self.directions
         ]
@@ -347,7 +358,8 @@ def draw(self: LatentExplorer) -> None:
         self.volume = self.scan if scan_wanted else self.decode(self.code)
         reference = self.reference if view.difference.value else None
         view.image.value = planes_png(self.volume, self.at, reference)
-        self.bars.value = describe_code(self.space, self.code)
+        self.bars.value = self.describe()
+        self.map.value = self.atlas.png(self.code)
 
 # %% ../../nbs/show/03_explorer.ipynb #24ed3aec
 @patch

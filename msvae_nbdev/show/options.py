@@ -296,9 +296,7 @@ class Size(StrEnum):
     small = "small"
 
 # %% ../../nbs/show/11_options.ipynb #0a73ec35
-StudyFolder = Annotated[
-    Path, typer.Argument(help="Folder to write; a second call goes on in it.")
-]
+StudyFolder = Annotated[Path, typer.Argument(help="Folder to write; a second call goes on in it.")]
 StudyModels = Annotated[
     str | None,
     typer.Option(

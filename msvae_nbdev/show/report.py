@@ -126,13 +126,16 @@ def _classes(runs: list) -> str:
         low, high = run.lda.get("balanced_accuracy_interval") or (None, None)
         interval = "" if low is None else f" (95 % interval {low:.2f} to {high:.2f})"
         return (
-            f"balanced accuracy {run.lda['balanced_accuracy']:.2f}{interval}, by chance "
+            f"balanced accuracy {run.lda['balanced_accuracy']:.2f}{interval}, by guessing "
             f"{run.lda['balanced_accuracy_chance']:.2f}"
         )
 
     said = _each(runs, say)
     return (
-        f"Classes told apart by the code, in people not trained on: {_stop(said)}" if said else ""
+        "Classes told apart by the code, in people not trained on (balanced accuracy is the mean "
+        f"of the classes' recalls): {_stop(said)}"
+        if said
+        else ""
     )
 
 
@@ -151,7 +154,7 @@ def _without_images(runs: list) -> str:
             f"{_number(each['balanced_accuracy'], '.2f')} from {name}"
             for name, each in known.items()
         )
-        return values and f"{values} (chance {bias['latent_only']['chance']:.2f})"
+        return values and f"{values} (by guessing {bias['latent_only']['chance']:.2f})"
 
     said = _each(runs, say)
     return (
@@ -212,7 +215,7 @@ GLANCE_NOTE = (
     "All on held-out patients. MSE: mean squared error of reconstructions; the PCA has as many "
     "components as the model has latent dimensions. Sharpness: detail of the reconstructions as a "
     "share of the originals'. Balanced accuracy: mean recall of the classes by LDA on the latents, "
-    "in brackets the 95 % interval."
+    "in brackets the 95 % interval. Chance: what guessing gives, one over the number of classes."
 )
 
 # %% ../../nbs/show/06_report.ipynb #d144309d
