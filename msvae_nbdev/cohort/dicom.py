@@ -146,9 +146,9 @@ def convert_series(
     "Convert one series; both files whole or not at all. `MsvaeError` says why it cannot be."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(".tmp-*/"):  # by an import that was killed
+    for left in path.parent.glob(".tmp-msvae-*/"):  # by an import that was killed
         shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".tmp-msvae-", dir=path.parent) as folder:
         images, notes = _run_dcm2niix(series, Path(folder))
         image, converted, said = _choose_image(images)
         shape = nib.load(image).shape

@@ -6,7 +6,6 @@
 __all__ = ['SIDECAR_KEYS', 'PREPARED_SUFFIX', 'write_raw', 'write_prepared', 'simulate']
 
 # %% ../../nbs/phantom/06_simulate.ipynb #0a0ce861
-import json
 import os
 import zlib
 from pathlib import Path
@@ -19,7 +18,16 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from ..cohort.columns import ACQUISITION
-from ..core import MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_folder,
+    read_json,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,
@@ -110,7 +118,7 @@ def write_raw(
         sidecar = {key: row[key] for key in SIDECAR_KEYS}
         sidecar |= {"Modality": "MR", "ProtocolName": row["protocol"]}
         write_json(sidecar, f"{scan}.json")
-    return _known_of(row, json.loads(Path(f"{truth}_truth.json").read_text()))
+    return _known_of(row, read_json(f"{truth}_truth.json"))
 
 # %% ../../nbs/phantom/06_simulate.ipynb #beab3a23
 def _prepared_sidecar(row: dict, known: dict) -> dict:
@@ -139,7 +147,7 @@ def write_prepared(
         volume, known = simulate_prepared(row, seed, disease, variation)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
         write_json(_prepared_sidecar(row, known), f"{stem}.json")
-    return _known_of(row, json.loads(Path(f"{stem}.json").read_text()).get("Truth", {}))
+    return _known_of(row, read_json(f"{stem}.json").get("Truth", {}))
 
 # %% ../../nbs/phantom/06_simulate.ipynb #eb5a284c
 def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
@@ -153,24 +161,41 @@ def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
 
 # %% ../../nbs/phantom/06_simulate.ipynb #17d2f964
 def _write_description(out: Path, settings: dict, prepared: bool) -> None:
-    "dataset_description.json, or an error where another cohort lies there already."
-    path, name = out / "dataset_description.json", "msvae simulate"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    entries = known.get("GeneratedBy", [])
-    before = [entry["Parameters"] for entry in entries if entry.get("Name") == name]
-    if known and not before and not prepared:
-        raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
-    if before:
-        _check_same_cohort(out, before[0], settings)
-        settings = settings | {"scale": max(settings["scale"], before[0]["scale"])}
-    others = [entry for entry in entries if entry.get("Name") != name]
+    "dataset_description.json. `MsvaeError` where something else than this cohort lies there."
+    path, kind = out / "dataset_description.json", "derivative" if prepared else "raw"
+    check_folder(out, path.exists(), "a simulated cohort")
+    if path.exists():
+        before = _simulated_with(path)
+        if before is None:
+            raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
+        if read_json(path).get("DatasetType") != kind:
+            other = "raw scans" if prepared else "prepared scans"
+            raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
+        _check_same_cohort(out, before, settings)
+        settings = settings | {"scale": max(settings["scale"], before["scale"])}
     description = {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative" if prepared else "raw",
-        "GeneratedBy": [*others, {"Name": name, "Parameters": settings}],
+        "DatasetType": kind,
+        "GeneratedBy": [{"Name": _NAME, "Parameters": settings}],
     }
-    write_json(known | description, path)
+    write_json(description, path)
+
+
+_NAME = "msvae simulate"
+
+
+def _simulated_with(path: Path) -> dict | None:
+    "The settings of a simulated dataset; None where it is another."
+    try:
+        (maker,) = read_json(path)["GeneratedBy"]
+        settings = {name: float(maker["Parameters"][name]) for name in _SETTINGS}
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return settings if maker.get("Name") == _NAME else None
+
+
+_SETTINGS = ("scale", "seed", "bias", "disease", "variation")
 
 # %% ../../nbs/phantom/06_simulate.ipynb #dcc11e9c
 def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:

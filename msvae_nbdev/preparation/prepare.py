@@ -25,6 +25,7 @@ from ..cohort.read import Cohort, open_cohort
 from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
+    check_folder,
     read_json,
     read_tsv,
     track,
@@ -128,6 +129,17 @@ def _check_filled(
     return []
 
 # %% ../../nbs/preparation/08_prepare.ipynb #937cf7af
+def _check_own(out: Path) -> None:
+    "`MsvaeError` where the folder to write is not empty, and no prepared folder."
+    path = out / "dataset_description.json"
+    check_folder(out, path.exists(), "a prepared folder")
+    if path.exists():
+        known = read_json(path)
+        names = [str(maker.get("Name")) for maker in known.get("GeneratedBy") or ()]
+        if known.get("DatasetType") != "derivative" or not any("msvae" in each for each in names):
+            raise MsvaeError(f"{out} holds a dataset that msvae did not prepare: choose another")
+
+
 def _source_of(out: Path) -> str:
     "Where the scans of a prepared folder came from, as a URI; '' where it does not say."
     with suppress(MsvaeError, OSError, AttributeError, LookupError, TypeError):
@@ -168,9 +180,9 @@ def prepare(
         for path, stem in zip(table.path, stems)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
+    _write_description(out, source)
     write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
     _remove_half_written(out)
-    _write_description(out, source)
     records = _known_records(jobs, refused)
     missing = [index for index in range(len(jobs)) if index not in records]
     with _Journal(out) as journal:
@@ -189,6 +201,7 @@ def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refu
     "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
     notes, read = [], [not reason for reason in refused]
     _check_apart(source, out, table)
+    _check_own(out)
     check_one_person(table[read], notes)
     notes += _check_filled(source, out, {job.stem: job for job, ok in zip(jobs, read) if ok})
     for line in note_lines(notes):
@@ -282,7 +295,7 @@ class _Journal:
 # %% ../../nbs/preparation/08_prepare.ipynb #3f18b07a
 def _remove_half_written(out: Path) -> None:
     "Remove what a killed run left half written."
-    for path in out.rglob(".tmp-*") if out.exists() else ():
+    for path in out.rglob(".tmp-msvae-*") if out.exists() else ():
         path.unlink(missing_ok=True)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #bbbd9929

@@ -271,9 +271,10 @@ def audit(
 ):
     "Disease, age or scanner? Audit any table of features (bias.json, audit.html)."
     from msvae_nbdev.groups import FIGURE_10, parse_merge
-    from msvae_nbdev.show.audit_table import answer
+    from msvae_nbdev.show.audit_table import answer, check_audit_folder
     from msvae_nbdev.show.audit_table import audit as start
 
+    check_audit_folder(output)
     found = start(
         table,
         features=features,

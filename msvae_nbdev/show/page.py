@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONG', 'NOT_FOR_DIAGNOSIS', 'PRIVACY', 'CSS', 'PRINT_CSS', 'DRAW_SCRIPT', 'format_cell', 'html_table', 'html_figure',
-           'DataOrigin', 'is_phantom', 'describe_data', 'Section', 'html_page']
+           'DataOrigin', 'is_phantom', 'describe_data', 'Section', 'page_mark', 'html_page']
 
 # %% ../../nbs/show/00_page.ipynb #daa7a1a7
 from dataclasses import dataclass
@@ -346,6 +346,13 @@ def _notices(origins: list, warning: str) -> str:
         for kind, text in dict.fromkeys(boxes)
     )
 
+# %% ../../nbs/show/00_page.ipynb #7576027a
+def page_mark(
+    kind: str,  # of a page, in a word: report, audit, prediction
+) -> str:  # HTML
+    "What stands in the head of a page of this kind; no other file is overwritten by one."
+    return f"<meta name='generator' content='msvae {kind}'>"
+
 # %% ../../nbs/show/00_page.ipynb #b93600ec
 def html_page(
     title: str,  # plain text, of the page and of its tab
@@ -353,6 +360,7 @@ def html_page(
     origins: list,  # of `DataOrigin`: whose scans are shown
     warning: str = "",  # a notice above all others
     css: str = "",  # more styles
+    kind: str = "page",  # which page of msvae it is, in a word: `page_mark` finds it again
 ) -> str:  # HTML
     "One self-contained page: notices, contents, sections, and the scripts at the end."
     version = metadata.version("msvae_nbdev")
@@ -364,7 +372,7 @@ def html_page(
     )
     return (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"{page_mark(kind)}<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{CSS}{css}{PRINT_CSS}</style></head><body><header>"
         f"<h1>{escape(title)}</h1><p class='note'>{made}</p>{_notices(origins, warning)}"
         "<noscript><p class='missing'>The figures need JavaScript.</p></noscript>"
