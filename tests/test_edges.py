@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from cases import Cases, write_file
 
-from msvae_nbdev.core import MsvaeError, write_json, write_tsv
+from msvae_nbdev.core import MsvaeError, sweep, write_json
 from msvae_nbdev.latent.latents import surrogate_latents
 from msvae_nbdev.model.volumes import PreparedDataset
 from msvae_nbdev.phantom.simulate import simulate
@@ -165,13 +165,11 @@ def test_the_page_is_up_to_date():
     assert case.is_up_to_date()
 
 
-def test_prepare_sweeps_only_what_it_left(tmp_path):
-    from msvae_nbdev.preparation.prepare import _remove_half_written
-
-    ours, yours = tmp_path / "sub-1/.tmp-msvae-x.nii.gz", tmp_path / "sub-1/.tmp-mine"
+def test_only_what_is_ours_is_swept(tmp_path):
+    ours, yours = tmp_path / "sub-1/.tmp-msvae-4194305-x.nii.gz", tmp_path / "sub-1/.tmp-mine"
     write_file(ours)
     write_file(yours)
-    _remove_half_written(tmp_path)
+    sweep(tmp_path)
     assert (ours.exists(), yours.exists()) == (False, True)
 
 

@@ -247,7 +247,7 @@ def test_workers_are_the_processors_that_may_be_used(tmp_path):
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from msvae_nbdev.preparation import prepare as chapter\n"
-        "chapter.run_pool = lambda jobs, workers: print('workers', workers) or ()\n"
+        "chapter.run_pool = lambda jobs, workers: print('workers', workers) or (x for x in ())\n"
         "list(chapter._run([None] * 5, range(5), None, None))\n"
     )
     if not hasattr(os, "sched_setaffinity"):

@@ -28,7 +28,15 @@ from msvae_nbdev.cohort.pseudonyms import (
     read_key,
     write_key,
 )
-from ..core import MsvaeError, atomic_path, read_json, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_file,
+    read_json,
+    track,
+    write_json,
+    write_tsv,
+)
 
 # %% ../../nbs/cohort/12_dicom.ipynb #e34c04c5
 SIDECAR = (  # fields of dcm2niix's sidecar that are kept
@@ -340,6 +348,7 @@ def _write_people(jobs: list, out: Path) -> None:
 def _add_rows(table: pd.DataFrame, file: Path, name: str) -> None:
     "Write the rows of a table that a file does not have yet, below those that it has."
     if file.exists():
+        check_file(file, 2**28)
         there = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"])
         if name not in there:
             raise MsvaeError(f"{file} has no {name} column any more: put it back")

@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
-from ..core import MsvaeError
+from ..core import MsvaeError, read_parquet
 from ..groups import as_labels, choose_merge
 from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
@@ -198,10 +198,7 @@ def read_latents(
     path = Path(run) / "latents.parquet"
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
-    try:
-        return pd.read_parquet(path)
-    except Exception as error:
-        raise MsvaeError(f"{path} is not a table of latents: {error}") from error
+    return read_parquet(path)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #7257ca1f
 def run_config(

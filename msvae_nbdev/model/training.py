@@ -231,6 +231,17 @@ def _fit(job: TrainingJob, verbose: str | int, tensorboard: bool, save_every: fl
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     callbacks = _callbacks(job, history, verbose == 2, tensorboard, save_every)
+    try:
+        _fit_phases(job, model, history, callbacks, int(verbose == 1))
+    except KeyboardInterrupt:
+        callbacks[0].save()
+        raise
+    return model, len(history)
+
+
+def _fit_phases(job: TrainingJob, model, history: list, callbacks: list, verbose: int) -> None:
+    "What is left of each phase of the training; `history` grows."
+    config = job.config
     for last in config.phases:
         if config.introspective and len(history) >= config.warmup_epochs:
             model.start_adversarial()
@@ -240,12 +251,11 @@ def _fit(job: TrainingJob, verbose: str | int, tensorboard: bool, save_every: fl
                 epochs=last,
                 initial_epoch=len(history),
                 steps_per_epoch=job.steps,
-                verbose=int(verbose == 1),
+                verbose=verbose,
                 shuffle=False,
                 callbacks=callbacks,
                 validation_data=job.validation(),
             )
-    return model, len(history)
 
 # %% ../../nbs/model/09_training.ipynb #5e770007
 def recalibrate(

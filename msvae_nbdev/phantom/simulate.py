@@ -8,14 +8,14 @@ __all__ = ['SIDECAR_KEYS', 'PREPARED_SUFFIX', 'write_raw', 'write_prepared', 'si
 # %% ../../nbs/phantom/06_simulate.ipynb #0a0ce861
 import os
 import zlib
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 
 from ..cohort.columns import ACQUISITION
 from msvae_nbdev.core import (
@@ -24,6 +24,7 @@ from msvae_nbdev.core import (
     check_folder,
     read_json,
     read_tsv,
+    sweep,
     track,
     write_json,
     write_tsv,
@@ -39,6 +40,7 @@ from msvae_nbdev.interpolation import (
 from .imaging import Phantom, plan_cohort, simulate_prepared, simulate_scan
 from .lesions import _rasterise_one
 from .scanner import _mix
+from ..processes import WorkerDied, in_processes
 from ..space import AFFINE, SPACE, resample
 
 # %% ../../nbs/phantom/06_simulate.ipynb #deeeb1c5
@@ -252,19 +254,26 @@ def _examples() -> list:
 
 # %% ../../nbs/phantom/06_simulate.ipynb #38d4e219
 def _run(
-    jobs: list,  # of `joblib.delayed`
+    jobs: list,  # of `partial`, without arguments
     workers: int | None,  # processes; None: one per processor that may be used
-    compile_first: bool,  # False: no job has anything to simulate
-) -> list:  # their results
-    "Do the jobs in worker processes, with a progress bar."
+) -> list:  # their results; `MsvaeError` where a process was killed
+    "Do the jobs in processes, with a progress bar."
     workers = min(workers or joblib.cpu_count(), len(jobs))
-    if workers > 1 and compile_first:
+    if workers > 1:
         compile_ahead(_examples())
-    try:
-        done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        return list(track(done, "simulating", total=len(jobs)))
-    finally:  # joblib would keep the workers, and their memory, for minutes
-        get_reusable_executor().shutdown()
+        done = in_processes(_call, jobs, workers)
+    else:
+        done = ((index, job()) for index, job in enumerate(jobs))
+    with closing(done):
+        results = dict(track(done, "simulating", total=len(jobs)))
+    if any(isinstance(result, WorkerDied) for result in results.values()):
+        remedy = "give the same command again, with fewer --workers"
+        raise MsvaeError(f"a process was killed, for want of memory: {remedy}")
+    return [results[index] for index in range(len(jobs))]
+
+
+def _call(job):
+    return job()
 
 # %% ../../nbs/phantom/06_simulate.ipynb #4877ca68
 def _check_factors(**factors: float) -> None:
@@ -295,11 +304,11 @@ def simulate(
     settings |= {"disease": disease, "variation": variation}
     _write_description(out, settings, prepared)
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
+    sweep(out)
     rows = plan.to_dict("records")
+    jobs = [partial(write, row, out, seed, disease, variation) for row in rows]
     there = [_is_there(_stems(out, row, suffix)[0]) for row in rows]
-    # what is there comes last: joblib replaces a worker that grows much after its first job
-    order = np.argsort(there, kind="stable")
-    jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
-    truth = pd.DataFrame(_run(jobs, workers, not all(there)), index=order).sort_index()
+    made = iter(_run([job for job, known in zip(jobs, there) if not known], workers))
+    truth = pd.DataFrame([job() if known else next(made) for job, known in zip(jobs, there)])
     _write_tables(out, plan, truth, prepared)
     return truth

@@ -9,7 +9,7 @@ __all__ = ['MEASURES', 'prepare']
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,6 +28,7 @@ from msvae_nbdev.core import (
     check_folder,
     read_json,
     read_tsv,
+    sweep,
     track,
     write_json,
     write_tsv,
@@ -36,6 +37,7 @@ from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS, call_attention, check_quality, is_used
 from .quality_page import mean_volume, write_report
+from .scan import read_volume
 from .skull_strip import SKULL_STRIP
 from msvae_nbdev.preparation.workers import (
     Job,
@@ -182,13 +184,14 @@ def prepare(
     notes = _check_cohort(source, out, table, jobs, refused)
     _write_description(out, source)
     write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
-    _remove_half_written(out)
+    sweep(out)
     records = _known_records(jobs, refused)
     missing = [index for index in range(len(jobs)) if index not in records]
     with _Journal(out) as journal:
-        for index, record in _run(jobs, missing, workers, scheduler):
-            records[index] = record
-            journal.add(stems[index], record["seconds"])
+        with closing(_run(jobs, missing, workers, scheduler)) as done:
+            for index, record in done:
+                records[index] = record
+                journal.add(stems[index], record["seconds"])
         seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
         records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
         return _write_summary(table, stems, records, out, choices)
@@ -218,10 +221,11 @@ def _run(jobs: list, missing: list, workers: int | None, scheduler: str | None):
     if workers > 1 and not scheduler:
         compile_ahead(compile_examples())
     done = run_cluster(todo, scheduler) if scheduler else run_pool(todo, workers)
-    for position, record in track(done, "preparing", total=len(todo)):
-        if record["status"] == "stopped":
-            raise MsvaeError(record["reason"])
-        yield missing[position], record
+    with closing(done):  # so that no worker goes on when this is broken off
+        for position, record in track(done, "preparing", total=len(todo)):
+            if record["status"] == "stopped":
+                raise MsvaeError(record["reason"])
+            yield missing[position], record
 
 # %% ../../nbs/preparation/08_prepare.ipynb #4584ef0d
 def _known_records(jobs: list, refused: list) -> dict:
@@ -242,6 +246,7 @@ def _finished(job: Job) -> dict | None:
     try:
         record = read_json(sidecar)
         same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
+        read_volume(volume)  # one that is damaged is made again
     except (MsvaeError, LookupError, TypeError):
         return None
     if not same or not _same_source(job):
@@ -291,12 +296,6 @@ class _Journal:
             self.file.write(f"{stem}\t{seconds:.2f}\n")
         except OSError as error:
             raise MsvaeError(f"cannot write {self.path}: {error.strerror}") from error
-
-# %% ../../nbs/preparation/08_prepare.ipynb #3f18b07a
-def _remove_half_written(out: Path) -> None:
-    "Remove what a killed run left half written."
-    for path in out.rglob(".tmp-msvae-*") if out.exists() else ():
-        path.unlink(missing_ok=True)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #bbbd9929
 def _source_name(path: str, root: Path) -> str:

@@ -9,7 +9,6 @@ __all__ = ['STATES', 'mean_volume', 'quality_image', 'write_report']
 import html
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -24,6 +23,7 @@ from msvae_nbdev.preparation.quality_control import (
     is_used,
     score_in_cohort,
 )
+from .scan import read_volume
 from ..space import AFFINE, SHAPE, bound
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e73826f
@@ -34,7 +34,7 @@ def mean_volume(
     "The mean over all scans that are used."
     total, count = np.zeros(SHAPE), 0
     for path in scans.path[is_used(scans)]:
-        total += nib.load(out / path).get_fdata(dtype=np.float32)
+        total += read_volume(out / path)
         count += 1
     return (total / count).astype(np.float32) if count else None
 
@@ -112,7 +112,7 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/preparation/06_quality_page.ipynb #87c59402
 def _scan_figure(row, out: Path) -> str:
     "The image of a row of scans.tsv, with a link back to it and two buttons."
-    volume = nib.load(out / row.path).get_fdata(dtype=np.float32)
+    volume = read_volume(out / row.path)
     said = "; ".join(html.escape(each) for each in (row.reason, row.attention) if not pd.isna(each))
     link = f"<a href=#row-{row.Index}>{row.state}</a>"
     return _figure(

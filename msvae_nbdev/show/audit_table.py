@@ -22,7 +22,16 @@ from ..confound.association import acquisition_figure
 from ..confound.attribution import attribution_figure
 from ..confound.audit import audit_methods
 from ..confound.audited_scans import standard_columns
-from ..core import MsvaeError, atomic_path, check_folder, check_replaceable, write_json
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_file,
+    check_folder,
+    check_replaceable,
+    read_parquet,
+    read_tsv,
+    write_json,
+)
 from ..groups import FIGURE_10, group_label
 from .page import Section, html_figure, html_page, html_table, page_mark
 from .results import answer
@@ -119,18 +128,12 @@ def read_features(
 ) -> pd.DataFrame:  # raises MsvaeError where it is no table
     "A table of features."
     path = Path(path)
-    if not path.is_file():
-        raise MsvaeError(f"{path} does not exist: give a CSV, TSV or parquet file")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        with open(path, encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max("\t;,", key=header.count)
-        return pd.read_csv(path, sep=separator, na_values=["n/a"], encoding="utf-8-sig")
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        first = (str(error).splitlines() or ["unknown"])[0]
-        raise MsvaeError(f"{path} is not a table that can be read: {first}") from error
+    check_file(path)
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path)
+    with open(path, "rb") as file:
+        header = file.readline(2**20)
+    return read_tsv(path, max("\t;,", key=lambda mark: header.count(mark.encode())))
 
 # %% ../../nbs/show/10_audit_table.ipynb #0ae10020
 def audit_page(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ZOOM', 'CROSS', 'GREY', 'is_prepared', 'NewScan', 'open_scan', 'kept_folders', 'planes_png', 'format_share',
-           'probability_bars']
+           'answer_line', 'probability_bars']
 
 # %% ../../nbs/show/01_new_scan.ipynb #d34d0d67
 import contextlib
@@ -20,7 +20,7 @@ from ..figures import mosaic, plane_images
 from ..groups import group_colors, group_label
 from ..image_file import read_image
 from ..latent.traversal import difference_image
-from ..model.volumes import read_volume
+from ..preparation.scan import read_volume
 from ..space import AFFINE, SHAPE
 
 # %% ../../nbs/show/01_new_scan.ipynb #348d642e
@@ -124,6 +124,21 @@ def format_share(
     if share > 0.995:
         return ">99%"
     return "<1%" if share < 0.005 else f"{share:.0%}"
+
+# %% ../../nbs/show/01_new_scan.ipynb #33b20f55
+def answer_line(
+    scan: dict,  # a row of what `predict` gives
+) -> str:
+    "The most probable class of a scan, or that it is out of distribution, and its distance."
+    said = "out of distribution"
+    if not scan["out_of_distribution"]:
+        name = scan["predicted"]
+        known = isinstance(name, str)  # else NaN, in the table of a run without classes
+        said = f"{name} {format_share(scan['p_' + name])}" if known else "no classes in this run"
+    if isinstance(scan["in_split"], str):
+        said += f"; a participant of this name is in the run's {scan['in_split']} part"
+    percentile = scan["distance_percentile"]
+    return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"
 
 # %% ../../nbs/show/01_new_scan.ipynb #429316a1
 GREY = "#bbb"

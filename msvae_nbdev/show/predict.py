@@ -19,6 +19,7 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_replaceable,
+    read_tsv,
     track,
     write_json,
     write_tsv,
@@ -71,7 +72,7 @@ def peer_errors(
     path, latents = Path(run) / "reconstruction.tsv", Path(run) / "latents.parquet"
     rows = np.flatnonzero(space.held_out)
     if path.exists() and path.stat().st_mtime >= latents.stat().st_mtime:
-        kept = pd.read_csv(path, sep="\t")
+        kept = read_tsv(path)
         if len(kept) == len(rows):
             return kept.mse.to_numpy()
     if space.volumes is None:
