@@ -40,6 +40,7 @@ from msvae_nbdev.evaluation.sharpness import (
 from .similarity import brain_mask, check_pair, check_volumes
 from ..figures import save_figure, slice_figure
 from ..groups import as_labels, group_label, group_order
+from ..safe_output import defuse
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #0de55b0a
 def _compared_with_pca(quality: dict) -> str:
@@ -164,7 +165,7 @@ class Evaluation:
         "Write quality.json and quality_scans.tsv."
         scans = pd.DataFrame(index=self.scores.index) if scans is None else scans
         known = scans.filter(["participant_id", "session_id", "diagnosis"])
-        write_tsv(known.join(self.scores), Path(folder) / "quality_scans.tsv")
+        write_tsv(defuse(known.join(self.scores)), Path(folder) / "quality_scans.tsv")
         write_json(_without_nan(self.quality), Path(folder) / "quality.json")
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #515fd853

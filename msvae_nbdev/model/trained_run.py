@@ -13,6 +13,7 @@ import math
 import os
 import zipfile
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,7 @@ def _overview(run: TrainedRun) -> str:
         rows |= {"epochs": int(last.epoch), "seconds": round(run.history.seconds.sum())}
         rows |= {name: f"{last[name]:.4g}" for name in run.history.columns[3:]}
     table = pd.Series(rows).to_frame("").to_html(border=0, header=False)
-    return f"<p><b>{type(run).__name__}</b> <code>{run.path}</code></p>{table}"
+    return f"<p><b>{type(run).__name__}</b> <code>{escape(str(run.path))}</code></p>{table}"
 
 # %% ../../nbs/model/08_trained_run.ipynb #d02cecbd
 def check_finished(

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ class PreparedDataset:
         )
         patients, megabytes = self.table.participant_id.nunique(), self.volumes.nbytes / 1e6
         return (
-            f"<p><b>{len(self)} scans</b> of {patients} patients in <code>{self.path}</code>, "
+            f"<p><b>{len(self)} scans</b> of {patients} patients in <code>{escape(str(self.path))}</code>, "
             f"{megabytes:.0f} MB, data {self.data_hash[:8]}</p>{counts.to_html(border=0)}"
         )
 

@@ -46,6 +46,7 @@ from msvae_nbdev.preparation.workers import (
     run_cluster,
     run_pool,
 )
+from ..safe_output import defuse
 from ..space import AFFINE
 
 # %% ../../nbs/preparation/08_prepare.ipynb #769f99f3
@@ -183,7 +184,8 @@ def prepare(
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
     _write_description(out, source)
-    write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
+    noted = pd.DataFrame([*cohort.notes, *notes], columns=_NOTE)
+    write_tsv(defuse(noted), out / "notes.tsv")
     sweep(out)
     records = _known_records(jobs, refused)
     missing = [index for index in range(len(jobs)) if index not in records]
@@ -247,11 +249,11 @@ def _finished(job: Job) -> dict | None:
         record = read_json(sidecar)
         same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
         read_volume(volume)  # one that is damaged is made again
-    except (MsvaeError, LookupError, TypeError):
+        said = check_quality(record)._asdict()  # by the limits of today
+        "".join(record.get("notes", ()))
+    except (MsvaeError, LookupError, TypeError, ValueError):  # not as msvae writes it
         return None
-    if not same or not _same_source(job):
-        return None
-    return record | check_quality(record)._asdict()  # by the limits of today
+    return record | said if same and _same_source(job) else None
 
 
 def _same_source(job: Job) -> bool:

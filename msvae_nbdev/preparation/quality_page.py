@@ -24,6 +24,7 @@ from msvae_nbdev.preparation.quality_control import (
     score_in_cohort,
 )
 from .scan import read_volume
+from ..safe_output import content_policy
 from ..space import AFFINE, SHAPE, bound
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e73826f
@@ -99,7 +100,7 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     "By state, then by distance from the cohort. With the columns `state`, `use` and `name`."
     order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "use"])))
     calls = (order.status == "ok") & order.attention.notna()
-    order["state"] = order.status.mask(calls, "attention")
+    order["state"] = order.status.mask(calls, "attention").where(order.status.isin(STATES), STATES[0])
     rank, far = order.state.map(STATES.index), -scores.max(axis=1).fillna(0)
     order = order.assign(rank=rank, far=far)
     order = order.sort_values(["rank", "far", "similarity"], kind="stable")
@@ -124,7 +125,7 @@ def _scan_figure(row, out: Path) -> str:
 # %% ../../nbs/preparation/06_quality_page.ipynb #81aae384
 def _buttons(row) -> str:
     "Use a scan, or leave it out."
-    path = html.escape(row.path, quote=True)
+    path = html.escape(str(row.path), quote=True)
     buttons = "".join(
         f"<button value={value} aria-pressed={'true' if row.use == value else 'false'}>"
         f"{text}</button>"
@@ -238,7 +239,8 @@ _SCRIPT = (
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #facf5419
 _HEAD = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>msvae prepare</title>"
+    f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(_SCRIPT)}"
+    "<title>msvae prepare</title>"
     f"<style>{_STYLE}</style><h1>Prepared scans</h1>"
 )
 _VIEW = (

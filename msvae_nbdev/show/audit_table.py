@@ -100,7 +100,7 @@ class TableAudit:
 
     def _repr_html_(self) -> str:
         said = " ".join(escape(sentence) for sentence in answer(self.facts))
-        verdict = self.facts["confound"]["verdict"]
+        verdict = escape(self.facts["confound"]["verdict"])
         return f"<p><b>{verdict}</b>. {said}</p>" + self.table.round(3).to_html(border=0)
 
 # %% ../../nbs/show/10_audit_table.ipynb #0ae10016

@@ -8,6 +8,7 @@ __all__ = ['QUALITY', 'PREDICTED_FROM', 'Finding', 'scores_table', 'classes_tabl
 # %% ../../nbs/show/09_run.ipynb #73266d97
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from shutil import copy2
 
@@ -80,9 +81,9 @@ class Finding:
         return f"{self.sentence} ({self.file} in {self.folder})"
 
     def _repr_html_(self) -> str:
-        names = ", ".join(f"<code>{name}</code>" for name in self.figures) or "none"
+        names = ", ".join(f"<code>{escape(name)}</code>" for name in self.figures) or "none"
         table = self.table.to_html(border=0, float_format="{:.3g}".format, na_rep="")
-        return f"<p>{self.sentence}</p>{table}<p>Figures: {names}</p>"
+        return f"<p>{escape(self.sentence)}</p>{table}<p>Figures: {names}</p>"
 
 # %% ../../nbs/show/09_run.ipynb #beac7f24
 QUALITY = {
