@@ -140,7 +140,8 @@ class TravellingHeads:
 
     def _repr_html_(self) -> str:
         return (
-            f"<p>{escape(repr(self))}</p>" + self.table.describe().loc[["min", "50%", "max"]].round(3).to_html()
+            f"<p>{escape(repr(self))}</p>"
+            + self.table.describe().loc[["min", "50%", "max"]].round(3).to_html()
         )
 
 # %% ../../nbs/confound/13_travelling_heads.ipynb #0ad0d022

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOVELTY_LEVEL', 'MOST_AXES', 'novelty_rank', 'is_out_of_distribution', 'Direction', 'LatentSpace', 'directions',
-           'read_latents', 'run_config', 'run_merge', 'ReorderedVolumes', 'run_volumes', 'open_space']
+           'read_latents', 'run_config', 'run_merge', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
 from collections.abc import Mapping
@@ -25,6 +25,7 @@ from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
 from ..model.trained_run import Record
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
 def novelty_rank(
@@ -224,25 +225,6 @@ def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | Non
     known = pd.MultiIndex.from_frame(scans[keys].astype(str))
     rows = known.get_indexer(pd.MultiIndex.from_frame(latents[keys].astype(str)))
     return None if (rows < 0).any() else rows
-
-# %% ../../nbs/latent/07_latent_space.ipynb #17399127
-class ReorderedVolumes:
-    "Volumes in another order, read only when asked for."
-
-    def __init__(
-        self,
-        volumes: np.ndarray,  # (n, 40, 48, 40, 1), or what can be indexed like it
-        rows: np.ndarray,  # (m,) which of them, and in which order
-    ):
-        self.volumes = volumes
-        self.rows = rows
-        self.shape = (len(rows), *volumes.shape[1:])
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return self.volumes[self.rows[index]]
 
 # %% ../../nbs/latent/07_latent_space.ipynb #96b3b02f
 def run_volumes(

@@ -29,7 +29,7 @@ from msvae_nbdev.core import (
     read_parquet,
     read_tsv,
 )
-from .volumes import PreparedDataset, open_prepared
+from .volumes import PreparedDataset, ReorderedVolumes, open_prepared
 from ..space import SHAPE
 
 # %% ../../nbs/model/08_trained_run.ipynb #9f52c2bf
@@ -320,13 +320,14 @@ def label_split(
 def scans(
     self: TrainedRun,
     split: str,  # train, validation or test
-) -> tuple:  # volumes (n, 40, 48, 40, 1); their table, index 0 ... n-1
+) -> tuple:  # volumes (n, 40, 48, 40, 1), read when asked for; their table, index 0 ... n-1
     "The scans of one part of the split, as the training saw it."
     if split not in ("train", "validation", "test"):
         raise MsvaeError(f"there is no split {split!r}: use train, validation or test")
     table = label_split(self, self.prepared)
     rows = np.flatnonzero(table.split == split)
-    return self.prepared.volumes[rows], table.iloc[rows].reset_index(drop=True)
+    volumes = ReorderedVolumes(self.prepared.volumes, rows)
+    return volumes, table.iloc[rows].reset_index(drop=True)
 
 # %% ../../nbs/model/08_trained_run.ipynb #b78a34ca
 def encode(

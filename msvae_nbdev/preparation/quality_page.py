@@ -100,7 +100,9 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     "By state, then by distance from the cohort. With the columns `state`, `use` and `name`."
     order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "use"])))
     calls = (order.status == "ok") & order.attention.notna()
-    order["state"] = order.status.mask(calls, "attention").where(order.status.isin(STATES), STATES[0])
+    order["state"] = order.status.mask(calls, "attention").where(
+        order.status.isin(STATES), STATES[0]
+    )
     rank, far = order.state.map(STATES.index), -scores.max(axis=1).fillna(0)
     order = order.assign(rank=rank, far=far)
     order = order.sort_values(["rank", "far", "similarity"], kind="stable")

@@ -36,7 +36,6 @@ from msvae_nbdev.latent.latent_space import (
 )
 from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
-from ..safe_output import defuse
 from .new_scan import format_share, kept_folders, open_scan, probability_bars
 from msvae_nbdev.show.page import (
     NOT_FOR_DIAGNOSIS,
@@ -382,7 +381,7 @@ def predict(
         temporary.write_text(prediction_page(space, predictions), encoding="utf-8")
     rows = [each.row for each in predictions]
     write_json(_record(run, space, rows), output.with_suffix(".json"))
-    write_tsv(defuse(pd.DataFrame(rows)), output.with_suffix(".tsv"))
+    write_tsv(pd.DataFrame(rows), output.with_suffix(".tsv"))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/show/07_predict.ipynb #b05367f3

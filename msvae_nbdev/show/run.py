@@ -154,7 +154,7 @@ class Run(trained.TrainedRun):
         scans=None,  # None: the cohort it was trained on; a prepared folder; or volumes (n, 40, 48, 40, 1)
     ):  # a table with one row per scan, which is also written; of volumes an array (n, latent_dim)
         "Place scans in the latent space."
-        if isinstance(scans, np.ndarray):
+        if hasattr(scans, "shape"):
             return super().encode(scans)
         if isinstance(scans, list | tuple):
             raise MsvaeError(
