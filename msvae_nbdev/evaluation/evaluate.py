@@ -27,6 +27,8 @@ from msvae_nbdev.evaluation.reconstructions import (
 )
 from msvae_nbdev.evaluation.samples import (
     bootstrap_diversity,
+    compare_samples,
+    draw_scans,
     neighbour_figure,
     sample_figure,
 )
@@ -262,9 +264,7 @@ def evaluate_run(
 ) -> dict:  # what is written to quality.json
     "Score a trained run on its held-out patients; MsvaeError where it has none."
     if isinstance(run, (str, Path)):
-        from msvae_nbdev.model.trained_run import (
-            load_run,  # TensorFlow: only where a model is needed
-        )
+        from msvae_nbdev.model.trained_run import load_run  # TensorFlow: only where it is needed
 
         run = load_run(run)
     (originals, table), (train, train_table) = run.scans("test"), run.scans("train")
@@ -296,8 +296,7 @@ def evaluate_run(
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #0886c965
 def _model_facts(run) -> dict:
-    objective = run.config.get("objective", "model")
-    return {"objective": objective, "latent_dim": int(run.latent_dim)}
+    return {"objective": run.config.get("objective", "model"), "latent_dim": int(run.latent_dim)}
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #b495e702
 def _known_lesions(run, table: pd.DataFrame, seed: int) -> np.ndarray | None:
