@@ -10,7 +10,6 @@ import gzip
 import io
 import os
 import re
-import stat
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from nibabel.spatialimages import HeaderDataError
 
-from .core import MsvaeError
+from .core import MsvaeError, check_file
 
 # %% ../nbs/05_image_file.ipynb #b89f79b4
 _FETCH = "the place of a scan whose content is not here: fetch it with"
@@ -46,26 +45,6 @@ def _refuse_foreign(start: bytes, path: Path) -> None:
     for pattern, sentence in _FOREIGN:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             raise MsvaeError(f"{path} is {sentence}")
-
-# %% ../nbs/05_image_file.ipynb #4d12befc
-def _check_regular(path: Path) -> None:
-    "`MsvaeError` where there is no regular file, with what is there instead."
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError as error:
-        target = os.readlink(path) if path.is_symlink() else ""
-        if ".git/annex/objects/" in target:
-            remedy = "`datalad get` or `git annex get`"
-            raise MsvaeError(f"{path}: its content is not here: fetch it with {remedy}") from error
-        where = f" is a link to {target}, which" if target else ""
-        raise MsvaeError(f"{path}{where} does not exist") from error
-    except OSError as error:
-        raise MsvaeError(f"{path} cannot be read: {error.strerror or error}") from error
-    if stat.S_ISDIR(mode):
-        remedy = "expected one image file (DICOM folders: `msvae import-dicom`)"
-        raise MsvaeError(f"{path} is a folder: {remedy}")
-    if not stat.S_ISREG(mode):
-        raise MsvaeError(f"{path} is a pipe, a socket or a device: expected a file")
 
 # %% ../nbs/05_image_file.ipynb #ee216345
 MAX_VOXELS = 2**28  # of one scan: 640 a side
@@ -304,15 +283,17 @@ class StoredImage(NamedTuple):
 @np.errstate(all="ignore")  # what overflows is not finite, and told as such
 def read_image(
     path: str | os.PathLike,  # NIfTI 1 or 2, or MGH, compressed or not; or what nibabel reads
+    shape: tuple | None = None,  # that it must have, looked at before a voxel is read; None: any
 ) -> StoredImage:
     "Read one image file. `MsvaeError` says what the file is instead, or what is wrong with it."
     path = Path(path)
-    _check_regular(path)
+    check_file(path)
     start, _ = _read_bytes(path, 540, start=True)
     _refuse_foreign(start, path)
     layout = _read_layout(start, path)
     if layout is None:
-        return _read_other(path)
+        return _read_other(path, shape)
+    _check_wanted(layout.shape, shape, path)
     volume, notes = _read_voxels(path, layout)
     if isinstance(layout.header, nib.Nifti1Header):
         affine, said = _choose_affine(layout, path)
@@ -320,11 +301,19 @@ def read_image(
     return StoredImage(volume, layout.header.get_affine(), notes)
 
 # %% ../nbs/05_image_file.ipynb #b1f5be41
-def _read_other(path: Path) -> StoredImage:
+def _check_wanted(found: tuple, wanted: tuple | None, path: Path) -> None:
+    "`MsvaeError` where an image has another shape than it must have."
+    if wanted and found[:3] != wanted:
+        has, must = ("x".join(map(str, shape)) for shape in (found, wanted))
+        raise MsvaeError(f"{path} has {has} voxels, not {must}: prepare it first")
+
+
+def _read_other(path: Path, shape: tuple | None) -> StoredImage:
     "An image in another format of nibabel's, with the same checks."
     try:
         image = nib.load(path)
         _check_shape(image.shape, path)
+        _check_wanted(image.shape, shape, path)
         _check_type(image.get_data_dtype(), path)
         volume = np.asarray(image.dataobj, dtype=np.float32)
         size = volume.size * image.get_data_dtype().itemsize

@@ -35,6 +35,7 @@ def stand_in(jobs: list, workers: int):
     for index, job in enumerate(jobs):
         text = gzip.decompress(Path(job.path).read_bytes()).partition(b"#")[0]
         volume = np.full(SHAPE, zlib.crc32(text) / 2**32, np.float32)
+        volume[0] = 0  # a volume that is the same everywhere is none
         save_nifti(volume, AFFINE, Path(f"{job.stem}{SUFFIX}.nii.gz"), code=4)
         facts = {"SkullStripMethod": job.method, "KeepFull": job.keep_full}
         facts |= {"SourceFingerprint": file_checksum(job.path), "status": "ok", "reason": ""}
@@ -247,7 +248,7 @@ def test_workers_are_the_processors_that_may_be_used(tmp_path):
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from msvae_nbdev.preparation import prepare as chapter\n"
-        "chapter.run_pool = lambda jobs, workers: print('workers', workers) or ()\n"
+        "chapter.run_pool = lambda jobs, workers: print('workers', workers) or (x for x in ())\n"
         "list(chapter._run([None] * 5, range(5), None, None))\n"
     )
     if not hasattr(os, "sched_setaffinity"):

@@ -28,7 +28,15 @@ from msvae_nbdev.cohort.pseudonyms import (
     read_key,
     write_key,
 )
-from ..core import MsvaeError, atomic_path, read_json, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_file,
+    read_json,
+    track,
+    write_json,
+    write_tsv,
+)
 
 # %% ../../nbs/cohort/12_dicom.ipynb #e34c04c5
 SIDECAR = (  # fields of dcm2niix's sidecar that are kept
@@ -146,9 +154,9 @@ def convert_series(
     "Convert one series; both files whole or not at all. `MsvaeError` says why it cannot be."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(".tmp-*/"):  # by an import that was killed
+    for left in path.parent.glob(".tmp-msvae-*/"):  # by an import that was killed
         shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".tmp-msvae-", dir=path.parent) as folder:
         images, notes = _run_dcm2niix(series, Path(folder))
         image, converted, said = _choose_image(images)
         shape = nib.load(image).shape
@@ -340,6 +348,7 @@ def _write_people(jobs: list, out: Path) -> None:
 def _add_rows(table: pd.DataFrame, file: Path, name: str) -> None:
     "Write the rows of a table that a file does not have yet, below those that it has."
     if file.exists():
+        check_file(file, 2**28)
         there = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a"])
         if name not in there:
             raise MsvaeError(f"{file} has no {name} column any more: put it back")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core import MsvaeError, atomic_path
+from ..core import MsvaeError, atomic_path, check_file
 
 # %% ../../nbs/cohort/11_pseudonyms.ipynb #a290e37d
 _NOBODY = re.compile(r"\W*|anon\w*|unknown|none|n/?a|0+|x+", re.IGNORECASE)
@@ -145,6 +145,7 @@ def read_key(
             raise MsvaeError(f"{out} is there already, and {key} is not: {remedy}")
         return []
     names = [field.name for field in fields(KeyRow)]
+    check_file(key, 2**28)
     try:
         table = pd.read_csv(key, sep="\t", dtype=str, keep_default_na=False)
         return [KeyRow(**row) for row in table[names].to_dict("records")]

@@ -25,11 +25,13 @@ def read_sidecar(
 ) -> dict:  # its fields
     "Read a sidecar, leniently. `MsvaeError` says what is wrong with it, without its name."
     try:
-        data = path.read_bytes() if path.is_file() else None
+        if not path.is_file():
+            raise MsvaeError("its content is not here" if path.is_symlink() else "it is not a file")
+        if path.stat().st_size > 2**24:
+            raise MsvaeError("it has more than 16 MB")
+        data = path.read_bytes()
     except OSError as error:
         raise MsvaeError(error.strerror or "it cannot be read") from error
-    if data is None:
-        raise MsvaeError("its content is not here" if path.is_symlink() else "it is not a file")
     try:
         fields = _parse(decode(data)[0])
     except RecursionError as error:

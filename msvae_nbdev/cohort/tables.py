@@ -20,7 +20,7 @@ from .columns import COHORT_COLUMNS
 from .notes import Note
 from .sidecars import decode
 from .values import is_missing
-from ..core import MsvaeError
+from ..core import MsvaeError, check_archive, check_file
 
 # %% ../../nbs/cohort/04_tables.ipynb #f913c26a
 def read_table(
@@ -28,6 +28,7 @@ def read_table(
     notes: list,  # of `Note`, to which is added
 ) -> pd.DataFrame:  # all cells as text; the index is the row in the file, the header is row 1
     "Read a table. `MsvaeError` names the row that does not fit its header."
+    check_file(file, 2**28)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -80,12 +81,13 @@ def _split(text: str, separator: str, quoting: int, file: Path) -> list:
 def _excel_rows(file: Path, notes: list) -> list:
     "The rows of the first sheet that is not empty, [(number, cells)]."
     try:
+        check_archive(file, 2**29)
         sheets = pd.read_excel(
             file, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="openpyxl"
         )
     except ImportError as error:
         raise MsvaeError(f"{file} is of Excel: pip install openpyxl, or save it as .csv") from error
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (MsvaeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MsvaeError(f"{file} cannot be read as Excel: {error}") from error
     filled = [name for name, sheet in sheets.items() if len(sheet)]
     if len(filled) > 1:

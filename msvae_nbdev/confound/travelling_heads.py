@@ -9,6 +9,7 @@ __all__ = ['Components', 'variance_components', 'scanner_fingerprint', 'person_f
 # %% ../../nbs/confound/13_travelling_heads.ipynb #0ad0d004
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,8 @@ class TravellingHeads:
 
     def _repr_html_(self) -> str:
         return (
-            f"<p>{self!r}</p>" + self.table.describe().loc[["min", "50%", "max"]].round(3).to_html()
+            f"<p>{escape(repr(self))}</p>"
+            + self.table.describe().loc[["min", "50%", "max"]].round(3).to_html()
         )
 
 # %% ../../nbs/confound/13_travelling_heads.ipynb #0ad0d022

@@ -26,6 +26,7 @@ from .discriminant import LatentLDA
 from .latents import labelled_scans, latent_matrix
 from .lda_baselines import score_baselines
 from .scores import score
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/09_classify.ipynb #49d2d396
 def _merged_prediction(model: LatentLDA, X: np.ndarray, merge: Mapping) -> np.ndarray:
@@ -132,7 +133,7 @@ def _split_volumes(volumes, *parts: pd.DataFrame) -> tuple | None:
     "The volumes of training and test scans; None where there are none."
     if volumes is None:
         return None
-    return tuple(np.asarray(volumes[part.index.to_numpy()]) for part in parts)
+    return tuple(ReorderedVolumes(volumes, part.index.to_numpy()) for part in parts)
 
 # %% ../../nbs/latent/09_classify.ipynb #136d39db
 def _merged_scores(predicted: pd.DataFrame, labels: list, merge: Mapping, seed: int) -> dict:

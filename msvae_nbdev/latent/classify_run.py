@@ -52,6 +52,7 @@ from msvae_nbdev.latent.plots import (
 )
 from .scores import PAPER_TABLE2, is_paper_cohort
 from .traversal import axis_pattern, feature_figure, morph_figure
+from ..safe_output import defuse
 
 # %% ../../nbs/latent/11_classify_run.ipynb #5a91c103
 def _save_scans(run: Path, space: LatentSpace, about: str) -> None:
@@ -330,6 +331,6 @@ def classify_run(
         paper = PAPER_TABLE2[["precision", "recall"]].to_dict("index")
         result["paper_table2"] = {"note": "IVAE-256 of the paper, other data", **paper}
     _, test = labelled_scans(space.table)
-    write_tsv(predicted_scans(model, test, space.merge), run / "lda_scans.tsv")
+    write_tsv(defuse(predicted_scans(model, test, space.merge)), run / "lda_scans.tsv")
     write_json(result, run / "lda.json")
     return result

@@ -26,6 +26,7 @@ from ..groups import FIGURE_10, group_label, group_order, merge_groups
 from .discriminant import LatentLDA
 from .latents import latent_matrix
 from .scores import score
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/10_information.ipynb #5d6ea7a9
 def _lda(X, y):
@@ -96,7 +97,7 @@ def _voxel_features(volumes, age, train: np.ndarray, dimensions: int, mirrored: 
     "Features that need no network: brightness, ventricles and a PCA."
     size = np.log(np.concatenate([ventricle_ml(volumes[[row]]) for row in range(len(volumes))]) + 1)
     shade = brightness(volumes[[row]][0] for row in range(len(volumes)))
-    pca = fit_pca(volumes[train], dimensions, 0, mirrored)
+    pca = fit_pca(ReorderedVolumes(volumes, train), dimensions, 0, mirrored)
     parts = np.array_split(np.arange(len(volumes)), -(-len(volumes) // 256))
     codes = np.concatenate([pca.transform(volumes[part]) for part in parts]).astype(float)
     with_age = np.column_stack([age, size]) if np.isfinite(age).any() else size[:, None]
@@ -127,7 +128,9 @@ def _ceiling(table, volumes, labels: list, seed: int, epochs: int) -> dict:
         )
     except MsvaeError as error:
         return {"reason": str(error)}
-    evidence = np.log(network.predict_proba(volumes[test.index.to_numpy()]) + 1e-12)
+    evidence = np.log(
+        network.predict_proba(ReorderedVolumes(volumes, test.index.to_numpy())) + 1e-12
+    )
     cost = {"epochs": network.epochs, "seconds": round(network.seconds, 1)}
     return _asked(test, labels, network.classes, evidence, seed) | cost
 

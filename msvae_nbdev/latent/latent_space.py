@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOVELTY_LEVEL', 'MOST_AXES', 'novelty_rank', 'is_out_of_distribution', 'Direction', 'LatentSpace', 'directions',
-           'read_latents', 'run_config', 'run_merge', 'ReorderedVolumes', 'run_volumes', 'open_space']
+           'read_latents', 'run_config', 'run_merge', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
-from ..core import MsvaeError
+from ..core import MsvaeError, read_parquet
 from ..groups import as_labels, choose_merge, group_label
 from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
@@ -25,6 +25,7 @@ from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
 from ..model.trained_run import Record
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
 def novelty_rank(
@@ -210,10 +211,7 @@ def read_latents(
     path = Path(run) / "latents.parquet"
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
-    try:
-        return pd.read_parquet(path)
-    except Exception as error:
-        raise MsvaeError(f"{path} is not a table of latents: {error}") from error
+    return read_parquet(path)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #7257ca1f
 def run_config(
@@ -239,25 +237,6 @@ def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | Non
     known = pd.MultiIndex.from_frame(scans[keys].astype(str))
     rows = known.get_indexer(pd.MultiIndex.from_frame(latents[keys].astype(str)))
     return None if (rows < 0).any() else rows
-
-# %% ../../nbs/latent/07_latent_space.ipynb #17399127
-class ReorderedVolumes:
-    "Volumes in another order, read only when asked for."
-
-    def __init__(
-        self,
-        volumes: np.ndarray,  # (n, 40, 48, 40, 1), or what can be indexed like it
-        rows: np.ndarray,  # (m,) which of them, and in which order
-    ):
-        self.volumes = volumes
-        self.rows = rows
-        self.shape = (len(rows), *volumes.shape[1:])
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return self.volumes[self.rows[index]]
 
 # %% ../../nbs/latent/07_latent_space.ipynb #96b3b02f
 def run_volumes(

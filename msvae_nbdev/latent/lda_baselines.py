@@ -53,11 +53,21 @@ def _ages(table: pd.DataFrame) -> np.ndarray:  # (n, 1), years; NaN where unknow
     return pd.to_numeric(table["age"], errors="coerce").to_numpy(float)[:, None]
 
 # %% ../../nbs/latent/08_lda_baselines.ipynb #b4ebd115
+def _in_batches(function, parts: tuple, size: int = 256) -> np.ndarray:
+    "What a function says of the volumes of several parts, without all of them in memory."
+    return np.concatenate(
+        [
+            function(part[np.arange(start, min(start + size, len(part)))])
+            for part in parts
+            for start in range(0, len(part), size)
+        ]
+    )
+
+
 def _score_pca(train, test, labels: list, volumes: tuple, seed: int, mirrored: bool) -> dict:
     "LDA on the scores of a PCA of the training volumes, with as many components as latents."
     pca = fit_pca(volumes[0], latent_matrix(train).shape[1], seed, mirrored)
-    codes = [pca.transform(part) for part in volumes]
-    features = np.concatenate(codes).astype(float)
+    features = _in_batches(pca.transform, volumes).astype(float)
     result = _score_features(train, test, labels, features, seed, "auto")
     facts = {"components": len(pca.components), "train_scans": pca.train_scans}
     return result | facts | {"mirrored": mirrored}
@@ -75,7 +85,7 @@ def score_baselines(
     labels = group_order([*train.diagnosis, *test.diagnosis])
     result = {"age_only": _score_features(train, test, labels, age, seed)}
     if volumes is not None:
-        size = np.log(np.concatenate([ventricle_ml(part) for part in volumes]) + 1)[:, None]
+        size = np.log(_in_batches(ventricle_ml, volumes) + 1)[:, None]
         both = np.hstack([age, size]) if np.isfinite(age).any() else size
         result["age_and_ventricles"] = _score_features(train, test, labels, both, seed)
         result["pca_voxels"] = _score_pca(train, test, labels, volumes, seed, mirrored)

@@ -8,6 +8,7 @@ __all__ = ['COLLAPSED_EPOCHS', 'CURVES_CAPTION', 'CURVES', 'save_arrays', 'save_
 
 # %% ../../nbs/model/07_checkpoints.ipynb #7f17acd6
 import json
+import math
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from fastcore.basics import patch
 
-from ..core import MsvaeError, atomic_path
+from ..core import MsvaeError, atomic_path, check_archive
 from ..figures import save_figure
 from .config import TrainingConfig, patience_used_up
 from .introvae import describe_kl
@@ -78,6 +79,8 @@ def load_state(
 ) -> dict:  # the facts given to `save_state`
     "Put everything back. `MsvaeError` where the file is damaged or of another model."
     variables = _variables(model, networks_only)
+    sizes = [math.prod(variable.shape) for variable in variables]
+    check_archive(path, 2**20 + 16 * sum(sizes) + 1024 * len(sizes))  # the facts are the history
     try:
         with np.load(path) as state:
             arrays = [state[f"v{number}"] for number in range(len(state.files) - 1)]
@@ -211,6 +214,7 @@ class Recorder(keras.callbacks.Callback):
         self.better = None  # the best networks, where they are not on disk yet
         self.written = time.monotonic()
         self.saved = self.last_good = len(history)
+        self.unsaved = None  # the last good epoch where it is not on disk: history, arrays, best
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -230,8 +234,10 @@ class Recorder(keras.callbacks.Callback):
             print(self.line(), file=sys.stderr, flush=True)
         self.model.stop_training = patience_used_up(self.history, self.config.patience)
         self.check(epoch + 1)
-        if self.last_good == epoch + 1 and self.is_due(epoch + 1):
-            self.save()
+        if self.last_good == epoch + 1 and self.save_every is not None:
+            self.unsaved = list(self.history), _arrays(self.model), self.better
+            if self.is_due(epoch + 1):
+                self.save()
 
 # %% ../../nbs/model/07_checkpoints.ipynb #ff46de08
 @patch
@@ -268,15 +274,19 @@ def is_due(
 # %% ../../nbs/model/07_checkpoints.ipynb #282ae7a0
 @patch
 def save(self: Recorder):
-    "Store the state and all that shows it."
+    "Store the state after the last good epoch and all that shows it, unless it is stored."
+    if self.unsaved is None:
+        return
     checkpoints, warmup = self.run / "checkpoints", self.config.warmup_epochs
+    rows, arrays, better = self.unsaved
     try:
-        if self.better:
-            save_arrays(checkpoints / "best.npz", **self.better)
-        save_state(self.model, checkpoints / "last.npz", history=self.history)
-        self.saved, self.better, self.written = len(self.history), None, time.monotonic()
-        write_history(self.history, self.run)
-        history = pd.DataFrame(self.history)
+        if better:
+            save_arrays(checkpoints / "best.npz", **better)
+        save_arrays(checkpoints / "last.npz", history=rows, **arrays)
+        self.saved, self.better, self.written = len(rows), None, time.monotonic()
+        self.unsaved = None
+        write_history(rows, self.run)
+        history = pd.DataFrame(rows)
         figure = curves_figure(history, warmup if self.config.introspective else 0)
         save_figure(figure, self.run, "training-curves", "Training curves", CURVES_CAPTION)
     except MsvaeError as error:

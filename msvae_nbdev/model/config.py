@@ -9,7 +9,7 @@ __all__ = ['OBJECTIVES', 'PRECISIONS', 'WHOLE_NUMBERS', 'ADVERSARIAL_RATE', 'Tra
 # %% ../../nbs/model/06_config.ipynb #992e9ab6
 import dataclasses
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +82,10 @@ def _check_numbers(config: TrainingConfig) -> None:
     shares = {"learning_rate": (0, 1), "test": (0, 1), "validation": (0, 1), "intensity": (0, 1)}
     for name, (low, high) in shares.items():
         value = getattr(config, name)
-        above = value > low if name == "learning_rate" else value >= low
-        if isinstance(value, str) or not (above and value <= high):
+        above = isinstance(value, Real) and (
+            value > low if name == "learning_rate" else value >= low
+        )
+        if not (above and value <= high):
             bound = "above" if name == "learning_rate" else "at least"
             raise MsvaeError(f"{name} is {value!r}: it must be {bound} {low} and at most {high}")
     if config.test + config.validation >= 1:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -22,7 +21,14 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.split import split_patients
-from ..core import MsvaeError, atomic_path, provenance, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_folder,
+    provenance,
+    write_json,
+    write_tsv,
+)
 from .batches import ordered_batches, training_batches
 from .checkpoints import Recorder, load_state, mean_image, write_history
 from msvae_nbdev.model.config import (
@@ -176,6 +182,7 @@ def make_job(
     place = str(prepared.path.resolve())
     config = dataclasses.replace(config, data_hash=prepared.data_hash, prepared=place)
     check_config(config)
+    check_folder(run, (Path(run) / "config.json").exists(), "a run")
     check_same(config, Path(run))
     parts = split_patients(
         prepared.table, test=config.test, validation=config.validation, seed=config.seed
@@ -224,6 +231,17 @@ def _fit(job: TrainingJob, verbose: str | int, tensorboard: bool, save_every: fl
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     callbacks = _callbacks(job, history, verbose == 2, tensorboard, save_every)
+    try:
+        _fit_phases(job, model, history, callbacks, int(verbose == 1))
+    except KeyboardInterrupt:
+        callbacks[0].save()
+        raise
+    return model, len(history)
+
+
+def _fit_phases(job: TrainingJob, model, history: list, callbacks: list, verbose: int) -> None:
+    "What is left of each phase of the training; `history` grows."
+    config = job.config
     for last in config.phases:
         if config.introspective and len(history) >= config.warmup_epochs:
             model.start_adversarial()
@@ -233,12 +251,11 @@ def _fit(job: TrainingJob, verbose: str | int, tensorboard: bool, save_every: fl
                 epochs=last,
                 initial_epoch=len(history),
                 steps_per_epoch=job.steps,
-                verbose=int(verbose == 1),
+                verbose=verbose,
                 shuffle=False,
                 callbacks=callbacks,
                 validation_data=job.validation(),
             )
-    return model, len(history)
 
 # %% ../../nbs/model/09_training.ipynb #5e770007
 def recalibrate(
@@ -288,7 +305,10 @@ def _finish(job: TrainingJob, model: keras.Model, epochs_done: int) -> None:
             network.save(temporary)
     facts = {"seed": config.seed, "data_hash": config.data_hash, "epoch_kept": kept}
     write_json(provenance(**facts, arguments=dataclasses.asdict(config)), run / "provenance.json")
-    shutil.rmtree(checkpoints, ignore_errors=True)  # three quarters of a run
+    for name in ("last.npz", "best.npz"):  # three quarters of a run
+        (checkpoints / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # what else is in it is not ours
+        checkpoints.rmdir()
 
 # %% ../../nbs/model/09_training.ipynb #2e030fc6
 def _carry_out(job: TrainingJob, strategy, **settings) -> None:

@@ -6,20 +6,29 @@
 __all__ = ['SIDECAR_KEYS', 'PREPARED_SUFFIX', 'write_raw', 'write_prepared', 'simulate']
 
 # %% ../../nbs/phantom/06_simulate.ipynb #0a0ce861
-import json
 import os
 import zlib
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
 
 from ..cohort.columns import ACQUISITION
-from ..core import MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_folder,
+    read_json,
+    read_tsv,
+    sweep,
+    track,
+    write_json,
+    write_tsv,
+)
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,
@@ -31,6 +40,7 @@ from msvae_nbdev.interpolation import (
 from .imaging import Phantom, plan_cohort, simulate_prepared, simulate_scan
 from .lesions import _rasterise_one
 from .scanner import _mix
+from ..processes import WorkerDied, in_processes
 from ..space import AFFINE, SPACE, resample
 
 # %% ../../nbs/phantom/06_simulate.ipynb #deeeb1c5
@@ -110,7 +120,7 @@ def write_raw(
         sidecar = {key: row[key] for key in SIDECAR_KEYS}
         sidecar |= {"Modality": "MR", "ProtocolName": row["protocol"]}
         write_json(sidecar, f"{scan}.json")
-    return _known_of(row, json.loads(Path(f"{truth}_truth.json").read_text()))
+    return _known_of(row, read_json(f"{truth}_truth.json"))
 
 # %% ../../nbs/phantom/06_simulate.ipynb #beab3a23
 def _prepared_sidecar(row: dict, known: dict) -> dict:
@@ -139,7 +149,7 @@ def write_prepared(
         volume, known = simulate_prepared(row, seed, disease, variation)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
         write_json(_prepared_sidecar(row, known), f"{stem}.json")
-    return _known_of(row, json.loads(Path(f"{stem}.json").read_text()).get("Truth", {}))
+    return _known_of(row, read_json(f"{stem}.json").get("Truth", {}))
 
 # %% ../../nbs/phantom/06_simulate.ipynb #eb5a284c
 def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
@@ -153,24 +163,41 @@ def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
 
 # %% ../../nbs/phantom/06_simulate.ipynb #17d2f964
 def _write_description(out: Path, settings: dict, prepared: bool) -> None:
-    "dataset_description.json, or an error where another cohort lies there already."
-    path, name = out / "dataset_description.json", "msvae simulate"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    entries = known.get("GeneratedBy", [])
-    before = [entry["Parameters"] for entry in entries if entry.get("Name") == name]
-    if known and not before and not prepared:
-        raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
-    if before:
-        _check_same_cohort(out, before[0], settings)
-        settings = settings | {"scale": max(settings["scale"], before[0]["scale"])}
-    others = [entry for entry in entries if entry.get("Name") != name]
+    "dataset_description.json. `MsvaeError` where something else than this cohort lies there."
+    path, kind = out / "dataset_description.json", "derivative" if prepared else "raw"
+    check_folder(out, path.exists(), "a simulated cohort")
+    if path.exists():
+        before = _simulated_with(path)
+        if before is None:
+            raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
+        if read_json(path).get("DatasetType") != kind:
+            other = "raw scans" if prepared else "prepared scans"
+            raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
+        _check_same_cohort(out, before, settings)
+        settings = settings | {"scale": max(settings["scale"], before["scale"])}
     description = {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative" if prepared else "raw",
-        "GeneratedBy": [*others, {"Name": name, "Parameters": settings}],
+        "DatasetType": kind,
+        "GeneratedBy": [{"Name": _NAME, "Parameters": settings}],
     }
-    write_json(known | description, path)
+    write_json(description, path)
+
+
+_NAME = "msvae simulate"
+
+
+def _simulated_with(path: Path) -> dict | None:
+    "The settings of a simulated dataset; None where it is another."
+    try:
+        (maker,) = read_json(path)["GeneratedBy"]
+        settings = {name: float(maker["Parameters"][name]) for name in _SETTINGS}
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return settings if maker.get("Name") == _NAME else None
+
+
+_SETTINGS = ("scale", "seed", "bias", "disease", "variation")
 
 # %% ../../nbs/phantom/06_simulate.ipynb #dcc11e9c
 def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
@@ -227,19 +254,26 @@ def _examples() -> list:
 
 # %% ../../nbs/phantom/06_simulate.ipynb #38d4e219
 def _run(
-    jobs: list,  # of `joblib.delayed`
+    jobs: list,  # of `partial`, without arguments
     workers: int | None,  # processes; None: one per processor that may be used
-    compile_first: bool,  # False: no job has anything to simulate
-) -> list:  # their results
-    "Do the jobs in worker processes, with a progress bar."
+) -> list:  # their results; `MsvaeError` where a process was killed
+    "Do the jobs in processes, with a progress bar."
     workers = min(workers or joblib.cpu_count(), len(jobs))
-    if workers > 1 and compile_first:
+    if workers > 1:
         compile_ahead(_examples())
-    try:
-        done = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        return list(track(done, "simulating", total=len(jobs)))
-    finally:  # joblib would keep the workers, and their memory, for minutes
-        get_reusable_executor().shutdown()
+        done = in_processes(_call, jobs, workers)
+    else:
+        done = ((index, job()) for index, job in enumerate(jobs))
+    with closing(done):
+        results = dict(track(done, "simulating", total=len(jobs)))
+    if any(isinstance(result, WorkerDied) for result in results.values()):
+        remedy = "give the same command again, with fewer --workers"
+        raise MsvaeError(f"a process was killed, for want of memory: {remedy}")
+    return [results[index] for index in range(len(jobs))]
+
+
+def _call(job):
+    return job()
 
 # %% ../../nbs/phantom/06_simulate.ipynb #4877ca68
 def _check_factors(**factors: float) -> None:
@@ -270,11 +304,11 @@ def simulate(
     settings |= {"disease": disease, "variation": variation}
     _write_description(out, settings, prepared)
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
+    sweep(out)
     rows = plan.to_dict("records")
+    jobs = [partial(write, row, out, seed, disease, variation) for row in rows]
     there = [_is_there(_stems(out, row, suffix)[0]) for row in rows]
-    # what is there comes last: joblib replaces a worker that grows much after its first job
-    order = np.argsort(there, kind="stable")
-    jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
-    truth = pd.DataFrame(_run(jobs, workers, not all(there)), index=order).sort_index()
+    made = iter(_run([job for job, known in zip(jobs, there) if not known], workers))
+    truth = pd.DataFrame([job() if known else next(made) for job, known in zip(jobs, there)])
     _write_tables(out, plan, truth, prepared)
     return truth

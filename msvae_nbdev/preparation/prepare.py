@@ -9,7 +9,7 @@ __all__ = ['MEASURES', 'prepare']
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -25,8 +25,10 @@ from ..cohort.read import Cohort, open_cohort
 from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
+    check_folder,
     read_json,
     read_tsv,
+    sweep,
     track,
     write_json,
     write_tsv,
@@ -35,6 +37,7 @@ from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS, call_attention, check_quality, is_used
 from .quality_page import mean_volume, write_report
+from .scan import read_volume
 from .skull_strip import SKULL_STRIP
 from msvae_nbdev.preparation.workers import (
     Job,
@@ -43,6 +46,7 @@ from msvae_nbdev.preparation.workers import (
     run_cluster,
     run_pool,
 )
+from ..safe_output import defuse
 from ..space import AFFINE
 
 # %% ../../nbs/preparation/08_prepare.ipynb #769f99f3
@@ -128,6 +132,17 @@ def _check_filled(
     return []
 
 # %% ../../nbs/preparation/08_prepare.ipynb #937cf7af
+def _check_own(out: Path) -> None:
+    "`MsvaeError` where the folder to write is not empty, and no prepared folder."
+    path = out / "dataset_description.json"
+    check_folder(out, path.exists(), "a prepared folder")
+    if path.exists():
+        known = read_json(path)
+        names = [str(maker.get("Name")) for maker in known.get("GeneratedBy") or ()]
+        if known.get("DatasetType") != "derivative" or not any("msvae" in each for each in names):
+            raise MsvaeError(f"{out} holds a dataset that msvae did not prepare: choose another")
+
+
 def _source_of(out: Path) -> str:
     "Where the scans of a prepared folder came from, as a URI; '' where it does not say."
     with suppress(MsvaeError, OSError, AttributeError, LookupError, TypeError):
@@ -168,15 +183,17 @@ def prepare(
         for path, stem in zip(table.path, stems)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
-    write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
-    _remove_half_written(out)
     _write_description(out, source)
+    noted = pd.DataFrame([*cohort.notes, *notes], columns=_NOTE)
+    write_tsv(defuse(noted), out / "notes.tsv")
+    sweep(out)
     records = _known_records(jobs, refused)
     missing = [index for index in range(len(jobs)) if index not in records]
     with _Journal(out) as journal:
-        for index, record in _run(jobs, missing, workers, scheduler):
-            records[index] = record
-            journal.add(stems[index], record["seconds"])
+        with closing(_run(jobs, missing, workers, scheduler)) as done:
+            for index, record in done:
+                records[index] = record
+                journal.add(stems[index], record["seconds"])
         seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
         records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
         return _write_summary(table, stems, records, out, choices)
@@ -189,6 +206,7 @@ def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refu
     "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
     notes, read = [], [not reason for reason in refused]
     _check_apart(source, out, table)
+    _check_own(out)
     check_one_person(table[read], notes)
     notes += _check_filled(source, out, {job.stem: job for job, ok in zip(jobs, read) if ok})
     for line in note_lines(notes):
@@ -205,10 +223,11 @@ def _run(jobs: list, missing: list, workers: int | None, scheduler: str | None):
     if workers > 1 and not scheduler:
         compile_ahead(compile_examples())
     done = run_cluster(todo, scheduler) if scheduler else run_pool(todo, workers)
-    for position, record in track(done, "preparing", total=len(todo)):
-        if record["status"] == "stopped":
-            raise MsvaeError(record["reason"])
-        yield missing[position], record
+    with closing(done):  # so that no worker goes on when this is broken off
+        for position, record in track(done, "preparing", total=len(todo)):
+            if record["status"] == "stopped":
+                raise MsvaeError(record["reason"])
+            yield missing[position], record
 
 # %% ../../nbs/preparation/08_prepare.ipynb #4584ef0d
 def _known_records(jobs: list, refused: list) -> dict:
@@ -229,11 +248,12 @@ def _finished(job: Job) -> dict | None:
     try:
         record = read_json(sidecar)
         same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
-    except (MsvaeError, LookupError, TypeError):
+        read_volume(volume)  # one that is damaged is made again
+        said = check_quality(record)._asdict()  # by the limits of today
+        "".join(record.get("notes", ()))
+    except (MsvaeError, LookupError, TypeError, ValueError):  # not as msvae writes it
         return None
-    if not same or not _same_source(job):
-        return None
-    return record | check_quality(record)._asdict()  # by the limits of today
+    return record | said if same and _same_source(job) else None
 
 
 def _same_source(job: Job) -> bool:
@@ -278,12 +298,6 @@ class _Journal:
             self.file.write(f"{stem}\t{seconds:.2f}\n")
         except OSError as error:
             raise MsvaeError(f"cannot write {self.path}: {error.strerror}") from error
-
-# %% ../../nbs/preparation/08_prepare.ipynb #3f18b07a
-def _remove_half_written(out: Path) -> None:
-    "Remove what a killed run left half written."
-    for path in out.rglob(".tmp-*") if out.exists() else ():
-        path.unlink(missing_ok=True)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #bbbd9929
 def _source_name(path: str, root: Path) -> str:

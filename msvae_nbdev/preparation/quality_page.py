@@ -9,7 +9,6 @@ __all__ = ['STATES', 'mean_volume', 'quality_image', 'write_report']
 import html
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -24,6 +23,8 @@ from msvae_nbdev.preparation.quality_control import (
     is_used,
     score_in_cohort,
 )
+from .scan import read_volume
+from ..safe_output import content_policy
 from ..space import AFFINE, SHAPE, bound
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e73826f
@@ -34,7 +35,7 @@ def mean_volume(
     "The mean over all scans that are used."
     total, count = np.zeros(SHAPE), 0
     for path in scans.path[is_used(scans)]:
-        total += nib.load(out / path).get_fdata(dtype=np.float32)
+        total += read_volume(out / path)
         count += 1
     return (total / count).astype(np.float32) if count else None
 
@@ -99,7 +100,9 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     "By state, then by distance from the cohort. With the columns `state`, `use` and `name`."
     order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "use"])))
     calls = (order.status == "ok") & order.attention.notna()
-    order["state"] = order.status.mask(calls, "attention")
+    order["state"] = order.status.mask(calls, "attention").where(
+        order.status.isin(STATES), STATES[0]
+    )
     rank, far = order.state.map(STATES.index), -scores.max(axis=1).fillna(0)
     order = order.assign(rank=rank, far=far)
     order = order.sort_values(["rank", "far", "similarity"], kind="stable")
@@ -112,7 +115,7 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/preparation/06_quality_page.ipynb #87c59402
 def _scan_figure(row, out: Path) -> str:
     "The image of a row of scans.tsv, with a link back to it and two buttons."
-    volume = nib.load(out / row.path).get_fdata(dtype=np.float32)
+    volume = read_volume(out / row.path)
     said = "; ".join(html.escape(each) for each in (row.reason, row.attention) if not pd.isna(each))
     link = f"<a href=#row-{row.Index}>{row.state}</a>"
     return _figure(
@@ -124,7 +127,7 @@ def _scan_figure(row, out: Path) -> str:
 # %% ../../nbs/preparation/06_quality_page.ipynb #81aae384
 def _buttons(row) -> str:
     "Use a scan, or leave it out."
-    path = html.escape(row.path, quote=True)
+    path = html.escape(str(row.path), quote=True)
     buttons = "".join(
         f"<button value={value} aria-pressed={'true' if row.use == value else 'false'}>"
         f"{text}</button>"
@@ -240,7 +243,7 @@ _SCRIPT = (
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #facf5419
 _HEAD = (
-    "<!doctype html><html lang=en><meta charset=utf-8>"
+    f"<!doctype html><html lang=en><meta charset=utf-8>{content_policy(_SCRIPT)}"
     "<meta name=viewport content='width=device-width,initial-scale=1'>"
     "<title>msvae prepare</title>"
     f"<style>{_STYLE}</style><h1>Prepared scans</h1>"

@@ -6,22 +6,19 @@
 __all__ = ['Job', 'run_job', 'failed_record', 'run_pool', 'compile_examples', 'run_cluster']
 
 # %% ../../nbs/preparation/07_workers.ipynb #8b8f9cf9
-import os
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from joblib.externals.loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from ..core import MsvaeError
 from ..interpolation import distance, smooth
 from .initial_alignment import _joint_counts
 from .prepare_scan import prepare_scan
+from ..processes import WorkerDied, in_processes
 from ..space import resample
 
 # %% ../../nbs/preparation/07_workers.ipynb #36bc6b1d
@@ -61,58 +58,23 @@ def failed_record(
     "What is said of a scan that could not be prepared."
     return {"status": "failed", "reason": reason, "seconds": round(seconds, 2)}
 
-# %% ../../nbs/preparation/07_workers.ipynb #53d70295
-def _pool(workers: int) -> ProcessPoolExecutor:
-    "Fresh processes that share nothing with this one."
-    return ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(os.getpid(),))
-
-# %% ../../nbs/preparation/07_workers.ipynb #c0fc44ae
-def _start_worker(parent: int) -> None:
-    "One thread, and a second one that watches the parent."
-    _one_thread()
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
 # %% ../../nbs/preparation/07_workers.ipynb #cb93791f
 def _one_thread() -> None:
     "One thread per task, in SimpleITK and in BLAS."
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threadpool_limits(1)
 
-# %% ../../nbs/preparation/07_workers.ipynb #c4d09e6f
-def _leave_with(parent: int) -> None:
-    "End this process when its parent is gone."
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-# %% ../../nbs/preparation/07_workers.ipynb #9dfab6f7
+# %% ../../nbs/preparation/07_workers.ipynb #53d70295
 def run_pool(
     jobs: list,  # of `Job`
     workers: int,  # processes
     work=run_job,  # function of a job, importable by the workers
 ):
     "Yield (index of the job, its record) in the order in which they are done."
-    waiting, alone = list(range(len(jobs)))[::-1], []
-    while waiting or alone:
-        single = not waiting
-        queue, running = (alone if single else waiting), {}
-        count = 1 if single else workers
-        ahead = 1 if single else workers + 2
-        with _pool(count) as pool:
-            try:
-                while queue or running:
-                    while queue and len(running) < ahead:
-                        index = queue.pop()
-                        running[pool.submit(work, jobs[index])] = index
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        record = future.result()
-                        yield running.pop(future), record
-            except BrokenProcessPool:
-                crashed = list(running.values())
-                if single:
-                    yield crashed[0], failed_record("its worker process died (out of memory?)")
-                else:
-                    alone.extend(crashed)
+    with closing(in_processes(work, jobs, workers, begin=_one_thread)) as done:
+        for index, record in done:
+            died = isinstance(record, WorkerDied)
+            yield index, failed_record(str(record)) if died else record
 
 # %% ../../nbs/preparation/07_workers.ipynb #719f0435
 def compile_examples() -> list:  # of (function, *arguments)

@@ -12,9 +12,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 import msvae_nbdev.show.options as opt
 from .. import __version__
+
+# %% ../../nbs/show/12_cli.ipynb #6f48d91d
+class _Unswallowed(Exception):
+    "Ctrl-C, or the end of a file: typer would leave with a word of its own, and without a cause."
+
+
+class _Commands(TyperGroup):
+    "The commands, whose `main` sees why they ended."
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except (KeyboardInterrupt, EOFError) as error:
+            raise _Unswallowed from error
 
 # %% ../../nbs/show/12_cli.ipynb #9def2ef5
 app = typer.Typer(
@@ -23,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    cls=_Commands,
     help="A latent space of FLAIR brain scans: simulate, prepare, train, encode, evaluate, "
     "classify, audit, report. Research software, not for diagnosis.",
 )
@@ -275,9 +291,10 @@ def audit(
 ):
     "Disease, age or scanner? Audit any table of features (bias.json, audit.html)."
     from msvae_nbdev.groups import FIGURE_10, parse_merge
-    from msvae_nbdev.show.audit_table import answer
+    from msvae_nbdev.show.audit_table import answer, check_audit_folder
     from msvae_nbdev.show.audit_table import audit as start
 
+    check_audit_folder(output)
     found = start(
         table,
         features=features,
@@ -313,6 +330,7 @@ def predict(
     skull_strip: opt.SkullStrip = "template",
 ):
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
+    from msvae_nbdev.show.new_scan import answer_line
     from msvae_nbdev.show.predict import predict as start
 
     table = start(run, scans, output, keep, skull_strip)
@@ -320,25 +338,10 @@ def predict(
         if scan["status"] == "failed":
             typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
         else:
-            typer.echo(f"{scan['scan']} ({scan['status']}): {_answer(scan)}")
+            typer.echo(f"{scan['scan']} ({scan['status']}): {answer_line(scan)}")
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)
-
-# %% ../../nbs/show/12_cli.ipynb #4dc2f986
-def _answer(scan: dict) -> str:
-    "The most probable class of a scan, or that it is out of distribution, and its distance."
-    from msvae_nbdev.show.new_scan import format_share
-
-    said = "out of distribution"
-    if not scan["out_of_distribution"]:
-        name = scan["predicted"]
-        known = isinstance(name, str)  # else NaN, in the table of a run without classes
-        said = f"{name} {format_share(scan['p_' + name])}" if known else "no classes in this run"
-    if isinstance(scan["in_split"], str):
-        said += f"; a participant of this name is in the run's {scan['in_split']} part"
-    percentile = scan["distance_percentile"]
-    return f"{said}; Mahalanobis distance at percentile {percentile:.0f} of held-out scans"
 
 # %% ../../nbs/show/12_cli.ipynb #7aed9e29
 @app.command()
@@ -380,12 +383,13 @@ def main(
     debug = "--debug" in arguments
     try:
         app([argument for argument in arguments if argument != "--debug"])
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here", 130)
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        cause = error.__cause__ if isinstance(error, _Unswallowed) else error
+        if isinstance(cause, KeyboardInterrupt):
+            _fail("stopped; the same command goes on from here", 130)
         if debug:
             raise
-        _fail(_explain(error))
+        _fail(_explain(cause))
 
 # %% ../../nbs/show/12_cli.ipynb #9349fb3f
 def _explain(error: Exception) -> str:
@@ -394,8 +398,17 @@ def _explain(error: Exception) -> str:
 
     if isinstance(error, MsvaeError):
         return str(error)
-    kind = type(error).__name__
-    return f"{kind}: {error} (this is a bug or a full disk; --debug shows where)"
+    if isinstance(error, MemoryError):
+        return "not enough memory: give it fewer scans or workers, or a larger machine"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (
+        f"{type(error).__name__}: {error} (this is a bug; please report it at {_ISSUES}, "
+        "with what --debug shows)"
+    )
+
+
+_ISSUES = "https://github.com/msvae/msvae/issues"
 
 # %% ../../nbs/show/12_cli.ipynb #12ae4e20
 def _fail(text: str, status: int = 1) -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONG', 'NOT_FOR_DIAGNOSIS', 'PRIVACY', 'CSS', 'PRINT_CSS', 'DRAW_SCRIPT', 'format_cell', 'html_table', 'html_figure',
-           'DataOrigin', 'is_phantom', 'describe_data', 'Section', 'html_page']
+           'DataOrigin', 'is_phantom', 'describe_data', 'Section', 'page_mark', 'html_page']
 
 # %% ../../nbs/show/00_page.ipynb #daa7a1a7
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import plotly.graph_objects as go
 
 from ..core import read_json, read_tsv
 from ..latent.plots import CLICK_SCRIPT
+from ..safe_output import content_policy
 
 # %% ../../nbs/show/00_page.ipynb #c5919b9c
 def format_cell(
@@ -317,13 +318,13 @@ addEventListener("beforeprint", () => {
 )
 
 # %% ../../nbs/show/00_page.ipynb #882ab93c
-def _figure_scripts(html: str) -> str:
+def _figure_scripts(html: str) -> list:  # of str
     "plotly.js and the script that draws the figures, where there are any."
     if "<div class='plot'" not in html:
-        return ""
+        return []
     from plotly.offline import get_plotlyjs
 
-    return f"<script>{get_plotlyjs()}</script><script>{DRAW_SCRIPT}</script>"
+    return [get_plotlyjs(), DRAW_SCRIPT]
 
 # %% ../../nbs/show/00_page.ipynb #8145f4d8
 @dataclass(frozen=True)
@@ -346,6 +347,13 @@ def _notices(origins: list, warning: str) -> str:
         for kind, text in dict.fromkeys(boxes)
     )
 
+# %% ../../nbs/show/00_page.ipynb #7576027a
+def page_mark(
+    kind: str,  # of a page, in a word: report, audit, prediction
+) -> str:  # HTML
+    "What stands in the head of a page of this kind; no other file is overwritten by one."
+    return f"<meta name='generator' content='msvae {kind}'>"
+
 # %% ../../nbs/show/00_page.ipynb #b93600ec
 def html_page(
     title: str,  # plain text, of the page and of its tab
@@ -353,6 +361,7 @@ def html_page(
     origins: list,  # of `DataOrigin`: whose scans are shown
     warning: str = "",  # a notice above all others
     css: str = "",  # more styles
+    kind: str = "page",  # which page of msvae it is, in a word: `page_mark` finds it again
 ) -> str:  # HTML
     "One self-contained page: notices, contents, sections, and the scripts at the end."
     version = metadata.version("msvae_nbdev")
@@ -362,12 +371,14 @@ def html_page(
         f"<section id='{each.key}'><h2>{escape(each.title)}</h2>{each.content}</section>"
         for each in sections
     )
+    scripts = _figure_scripts(body)
     return (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"{page_mark(kind)}{content_policy(*scripts)}<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{CSS}{css}{PRINT_CSS}</style></head><body><header>"
         f"<h1>{escape(title)}</h1><p class='note'>{made}</p>{_notices(origins, warning)}"
         "<noscript><p class='missing'>The figures need JavaScript.</p></noscript>"
         f"<nav aria-label='Contents'><ul>{links}</ul></nav></header>"
-        f"<main>{body}<footer>{made}</footer></main>{_figure_scripts(body)}</body></html>"
+        f"<main>{body}<footer>{made}</footer></main>"
+        f"{''.join(f'<script>{text}</script>' for text in scripts)}</body></html>"
     )

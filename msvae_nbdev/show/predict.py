@@ -15,7 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import MsvaeError, atomic_path, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    check_replaceable,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
 from ..figures import mosaic, plane_images
 from ..groups import group_label, group_order
 from ..latent.calibration import reliability_figure
@@ -24,6 +32,7 @@ from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
 from msvae_nbdev.show.new_scan import (
     format_share,
+    kept_folders,
     open_scan,
     peer_errors,
     place_scan,
@@ -38,6 +47,7 @@ from msvae_nbdev.show.page import (
     html_page,
     html_table,
     is_phantom,
+    page_mark,
 )
 
 # %% ../../nbs/show/07_predict.ipynb #e4a4b5f9
@@ -263,16 +273,15 @@ def prediction_page(
     ]
     plural = "" if len(predictions) == 1 else "s"
     title = f"{len(predictions)} scan{plural} in the latent space of {space.name}"
-    return html_page(title, sections, [origin], warning=NOT_FOR_DIAGNOSIS, css=SCAN_CSS)
+    about = {"warning": NOT_FOR_DIAGNOSIS, "css": SCAN_CSS, "kind": "prediction"}
+    return html_page(title, sections, [origin], **about)
 
-# %% ../../nbs/show/07_predict.ipynb #40d1b26c
-def _kept_folders(scans: list, keep: str | Path | None) -> list:  # one per scan
-    "Where the derivatives of each scan go: a folder of its own where a name comes again."
-    if keep is None:
-        return [None] * len(scans)
-    names = [Path(path).name for path in scans]
-    again = [names[:number].count(name) for number, name in enumerate(names)]
-    return [Path(keep) / f"{count + 1}" if count else Path(keep) for count in again]
+# %% ../../nbs/show/07_predict.ipynb #c4aa0341
+def _check_replaceable(page: Path) -> None:
+    "`MsvaeError` where the page, or a file beside it, is there and is no prediction."
+    marks = {".html": page_mark("prediction"), ".json": NOT_FOR_DIAGNOSIS, ".tsv": "scan\tphantom"}
+    for suffix, mark in marks.items():
+        check_replaceable(page.with_suffix(suffix), mark.encode(), "prediction")
 
 # %% ../../nbs/show/07_predict.ipynb #a5c82fed
 def predict(
@@ -291,11 +300,12 @@ def predict(
     if skull_strip not in SKULL_STRIP:
         raise MsvaeError(f"unknown skull stripping {skull_strip!r}: use {', '.join(SKULL_STRIP)}")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
+    _check_replaceable(output)
     space = open_space(run)
     if space.encode is None:
         raise MsvaeError(f"{run} has no networks: scans cannot be encoded")
     errors = peer_errors(space, run)
-    folders = _kept_folders(scans, keep)
+    folders = kept_folders(scans, keep)
     predictions = [
         predict_scan(space, path, errors, folder, skull_strip)
         for path, folder in track(list(zip(scans, folders)), "predicting")

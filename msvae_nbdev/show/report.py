@@ -11,9 +11,9 @@ import json
 from html import escape
 from pathlib import Path
 
-from ..core import MsvaeError, atomic_path
+from ..core import MsvaeError, atomic_path, check_replaceable
 from ..model.trained_run import TrainedRun
-from .page import Section, html_page, html_table
+from .page import Section, html_page, html_table, page_mark
 from msvae_nbdev.show.results import (
     answer,
     bias_section,
@@ -306,9 +306,10 @@ def report(
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
     if not runs:
         raise MsvaeError("no run to report on: name at least one run folder")
+    check_replaceable(output, page_mark("report").encode(), "report")
     runs = [TrainedRun(run) for run in runs]
     title = "Latent space of FLAIR brain scans: " + ", ".join(map(run_name, runs))
-    page = html_page(title, _sections(runs), list(map(run_origin, runs)))
+    page = html_page(title, _sections(runs), list(map(run_origin, runs)), kind="report")
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(output)

@@ -8,6 +8,7 @@ __all__ = ['QUALITY', 'Finding', 'scores_table', 'classes_table', 'Run', 'train'
 # %% ../../nbs/show/09_run.ipynb #73266d97
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from shutil import copy2
 
@@ -76,9 +77,9 @@ class Finding:
         return f"{self.sentence} ({self.file} in {self.folder})"
 
     def _repr_html_(self) -> str:
-        names = ", ".join(f"<code>{name}</code>" for name in self.figures) or "none"
+        names = ", ".join(f"<code>{escape(name)}</code>" for name in self.figures) or "none"
         table = self.table.to_html(border=0, float_format="{:.3g}".format, na_rep="")
-        return f"<p>{self.sentence}</p>{table}<p>Figures: {names}</p>"
+        return f"<p>{escape(self.sentence)}</p>{table}<p>Figures: {names}</p>"
 
 # %% ../../nbs/show/09_run.ipynb #beac7f24
 QUALITY = {
@@ -129,7 +130,7 @@ class Run(trained.TrainedRun):
         scans=None,  # None: the cohort it was trained on; a prepared folder; or volumes (n, 40, 48, 40, 1)
     ):  # a table with one row per scan, which is also written; of volumes an array (n, latent_dim)
         "Place scans in the latent space."
-        if isinstance(scans, np.ndarray):
+        if hasattr(scans, "shape"):
             return super().encode(scans)
         if isinstance(scans, list | tuple):
             raise MsvaeError(
