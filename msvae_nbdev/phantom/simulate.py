@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from ..cohort.columns import ACQUISITION
-from ..core import MsvaeError, atomic_path, read_tsv, track, write_json, write_tsv
+from ..core import MsvaeError, atomic_path, keep_folder, read_tsv, track, write_json, write_tsv
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,
@@ -152,8 +152,8 @@ def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
             )
 
 # %% ../../nbs/phantom/06_simulate.ipynb #17d2f964
-def _write_description(out: Path, settings: dict, prepared: bool) -> None:
-    "dataset_description.json, or an error where another cohort lies there already."
+def _description(out: Path, settings: dict, prepared: bool) -> dict:
+    "For dataset_description.json; an error where another cohort lies there already."
     path, name = out / "dataset_description.json", "msvae simulate"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     entries = known.get("GeneratedBy", [])
@@ -164,13 +164,12 @@ def _write_description(out: Path, settings: dict, prepared: bool) -> None:
         _check_same_cohort(out, before[0], settings)
         settings = settings | {"scale": max(settings["scale"], before[0]["scale"])}
     others = [entry for entry in entries if entry.get("Name") != name]
-    description = {
+    return known | {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative" if prepared else "raw",
         "GeneratedBy": [*others, {"Name": name, "Parameters": settings}],
     }
-    write_json(known | description, path)
 
 # %% ../../nbs/phantom/06_simulate.ipynb #dcc11e9c
 def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
@@ -268,13 +267,20 @@ def simulate(
     out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
     settings = {"scale": scale, "seed": seed, "bias": bias}
     settings |= {"disease": disease, "variation": variation}
-    _write_description(out, settings, prepared)
+    _description(out, settings, prepared)  # refused before anything is written
+    with keep_folder(out, "simulate"):
+        write_json(_description(out, settings, prepared), out / "dataset_description.json")
+        truth = _simulate_plan(out, plan, (seed, disease, variation), prepared, workers)
+        _write_tables(out, plan, truth, prepared)
+    return truth
+
+# %% ../../nbs/phantom/06_simulate.ipynb #9cf5fe3c
+def _simulate_plan(out: Path, plan, arguments: tuple, prepared: bool, workers) -> pd.DataFrame:
+    "Write the scans of a plan that are missing. Gives the truth, in the order of the plan."
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
     rows = plan.to_dict("records")
     there = [_is_there(_stems(out, row, suffix)[0]) for row in rows]
     # what is there comes last: joblib replaces a worker that grows much after its first job
     order = np.argsort(there, kind="stable")
-    jobs = [delayed(write)(rows[number], out, seed, disease, variation) for number in order]
-    truth = pd.DataFrame(_run(jobs, workers, not all(there)), index=order).sort_index()
-    _write_tables(out, plan, truth, prepared)
-    return truth
+    jobs = [delayed(write)(rows[number], out, *arguments) for number in order]
+    return pd.DataFrame(_run(jobs, workers, not all(there)), index=order).sort_index()

@@ -25,6 +25,7 @@ from ..cohort.read import Cohort, open_cohort
 from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
+    keep_folder,
     read_json,
     read_tsv,
     track,
@@ -168,18 +169,13 @@ def prepare(
         for path, stem in zip(table.path, stems)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
-    write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
-    _remove_half_written(out)
-    _write_description(out, source)
-    records = _known_records(jobs, refused)
-    missing = [index for index in range(len(jobs)) if index not in records]
-    with _Journal(out) as journal:
-        for index, record in _run(jobs, missing, workers, scheduler):
-            records[index] = record
-            journal.add(stems[index], record["seconds"])
-        seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
-        records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
-        return _write_summary(table, stems, records, out, choices)
+    with keep_folder(out, "prepare"):
+        write_tsv(pd.DataFrame([*cohort.notes, *notes], columns=_NOTE), out / "notes.tsv")
+        _remove_half_written(out)
+        _write_description(out, source)
+        with _Journal(out) as journal:
+            records = _records(jobs, stems, refused, journal, workers, scheduler)
+            return _write_summary(table, stems, records, out, choices)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
 _NOTE = ("kind", "what", "where")  # columns of notes.tsv
@@ -194,6 +190,17 @@ def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refu
     for line in note_lines(notes):
         print(line, file=sys.stderr)
     return notes
+
+# %% ../../nbs/preparation/08_prepare.ipynb #5ae70339
+def _records(jobs: list, stems: list, refused: list, journal, workers, scheduler) -> list:
+    "The record of each scan; those that are missing are prepared."
+    records = _known_records(jobs, refused)
+    missing = [index for index in range(len(jobs)) if index not in records]
+    for index, record in _run(jobs, missing, workers, scheduler):
+        records[index] = record
+        journal.add(stems[index], record["seconds"])
+    seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
+    return [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
 
 # %% ../../nbs/preparation/08_prepare.ipynb #f7189f37
 def _run(jobs: list, missing: list, workers: int | None, scheduler: str | None):
