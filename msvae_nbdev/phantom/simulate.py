@@ -19,7 +19,15 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from ..cohort.columns import ACQUISITION
-from ..core import MsvaeError, atomic_path, keep_folder, read_tsv, track, write_json, write_tsv
+from msvae_nbdev.core import (
+    MsvaeError,
+    atomic_path,
+    keep_folder,
+    read_tsv,
+    track,
+    write_json,
+    write_tsv,
+)
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,

@@ -8,6 +8,7 @@ __all__ = ['SCAN_CSS', 'TABLE_NOTE', 'reconstruction_error', 'peer_errors', 'Pre
 
 # %% ../../nbs/show/07_predict.ipynb #0c9c9611
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -69,7 +70,8 @@ def peer_errors(
     if space.volumes is None:
         return None
     errors = reconstruction_error(space, ReorderedVolumes(space.volumes, rows))
-    write_tsv(space.table.loc[rows, ["participant_id", "split"]].assign(mse=errors), path)
+    with suppress(MsvaeError):  # a run may be read-only
+        write_tsv(space.table.loc[rows, ["participant_id", "split"]].assign(mse=errors), path)
     return errors
 
 # %% ../../nbs/show/07_predict.ipynb #e4a4b5f9
@@ -349,6 +351,7 @@ def predict(
     output: str | Path = "prediction.html",  # the page; .json and .tsv stand beside it
     keep: str | Path | None = None,  # folder for the derivatives of raw scans; None: not kept
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
+    prepared: str | Path | None = None,  # where the run's prepared folder is now, if it moved
 ) -> pd.DataFrame:  # one row per scan
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
     scans = [scans] if isinstance(scans, str | Path) else list(scans)
@@ -359,7 +362,7 @@ def predict(
     if skull_strip not in SKULL_STRIP:
         raise MsvaeError(f"unknown skull stripping {skull_strip!r}: use {', '.join(SKULL_STRIP)}")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
-    space = open_space(run)
+    space = open_space(run, prepared=prepared)
     if space.encode is None:
         raise MsvaeError(f"{run} has no networks: scans cannot be encoded")
     errors = peer_errors(space, run)
