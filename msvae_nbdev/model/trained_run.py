@@ -7,8 +7,11 @@ __all__ = ['is_finished', 'load_network', 'Record', 'TrainedRun', 'holds_cohort'
            'match_scans', 'encode']
 
 # %% ../../nbs/model/08_trained_run.ipynb #51ef9626
+import json
 import os
+import re
 import zipfile
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -39,13 +42,37 @@ def load_network(
     try:
         network = keras.saving.load_model(path, safe_mode=True, compile=False)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        cause = "it is not there" if not path.exists() else str(error).strip().splitlines()[0][:200]
-        raise MsvaeError(f"{path} cannot be opened as a Keras model: {cause}") from error
+        raise MsvaeError(_not_opened(path, error, keras.__version__)) from error
     if tuple(network.input_shape) != tuple(input_shape):
         raise MsvaeError(
             f"{path} takes {network.input_shape}, not {input_shape}: it belongs to another run"
         )
     return network
+
+# %% ../../nbs/model/08_trained_run.ipynb #91f82f9a
+def _not_opened(path: Path, error: Exception, here: str) -> str:
+    "Why a saved network cannot be opened by Keras of version `here`."
+    if not path.exists():
+        return f"{path} cannot be opened as a Keras model: it is not there"
+    saved = _saved_by(path)
+    if _version_numbers(saved) > _version_numbers(here):
+        remedy = f"pip install 'keras>={saved}', or use the run where it was trained"
+        return f"{path} was saved by Keras {saved}, this is {here}: {remedy}"
+    cause = str(error).strip().splitlines()[0][:200]
+    return f"{path} cannot be opened as a Keras model: {cause}"
+
+
+def _saved_by(path: Path) -> str:
+    "The version of Keras that saved a network; empty where the file does not say."
+    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as file:
+            return str(json.loads(file.read("metadata.json"))["keras_version"])
+    return ""
+
+
+def _version_numbers(version: str) -> list:
+    "3.10.0 as [3, 10, 0], so that versions compare."
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 # %% ../../nbs/model/08_trained_run.ipynb #a5683366
 class Record:
