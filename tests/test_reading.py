@@ -377,7 +377,7 @@ LABELS = {
     "Healthy_control": "healthy; read Healthy_control as healthy: sub-01",
     "rr-ms": "ms; read rr-ms as ms: sub-01",
     "L 2": "leuko2; read L 2 as leuko2: sub-01",
-    "SVD": "leuko; read SVD as leuko: sub-01",
+    "SVD": "leukoencephalopathy; read SVD as leukoencephalopathy: sub-01",
     "AD": "AD",
     "NMOSD": "NMOSD",
     "patient": "patient",

@@ -13,12 +13,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
+from ..image_file import read_image
 from ..preparation.quality_control import is_used
 from ..space import SHAPE
 
@@ -63,10 +63,7 @@ def read_volume(
     path: str | os.PathLike,  # a prepared NIfTI
 ) -> np.ndarray:  # (40, 48, 40), float32, in [0, 1]
     "Read one prepared volume. `MsvaeError` names a file that is not one."
-    try:
-        volume = nib.load(path).get_fdata(dtype=np.float32)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise MsvaeError(f"{path} cannot be read as NIfTI: {error}") from error
+    volume = read_image(path).volume  # to the end, so that its check sum is compared
     if volume.shape != SHAPE:
         raise MsvaeError(
             f"{path} has {'x'.join(map(str, volume.shape))} voxels, "
