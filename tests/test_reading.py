@@ -392,6 +392,33 @@ for written, happens in LABELS.items():
         return said(dataset(folder, table, TWO[:1]), "diagnosis")
 
 
+LEVELS = '{"group": {"Levels": {"1": "multiple sclerosis", "2": "NMOSD"}}}'
+
+
+@case(
+    "Diagnoses",
+    "`1`, `2` under `group`, and `Levels` of `group` in participants.json",
+    "ms, NMOSD; read column group as diagnosis; read diagnosis 1 as multiple sclerosis; "
+    "read diagnosis 2 as NMOSD; read multiple sclerosis as ms: sub-01",
+)
+def _(folder):
+    write_file(folder / "participants.json", LEVELS)
+    table = "participant_id\tgroup\nsub-01\t1\nsub-02\t2\n"
+    return said(dataset(folder, table), "diagnosis")
+
+
+@case(
+    "Diagnoses",
+    "`1`, `2`, and a participants.json that is cut off",
+    "1, 2; note: participants.json cannot be read: it is not valid JSON, "
+    "Expecting value: line 1 column 11 (char 10)",
+)
+def _(folder):
+    write_file(folder / "participants.json", LEVELS[:10])
+    table = "participant_id\tdiagnosis\nsub-01\t1\nsub-02\t2\n"
+    return said(dataset(folder, table), "diagnosis")
+
+
 @case("Diagnoses", "`AD`, `AD`, `ad`", "AD, AD, AD; read ad as AD: sub-03")
 def _(folder):
     table = "participant_id\tdiagnosis\n1\tAD\n2\tAD\n3\tad\n"
