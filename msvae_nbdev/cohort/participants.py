@@ -137,7 +137,9 @@ def name_codes(
 ) -> pd.DataFrame:  # with words in the columns diagnosis and sex
     "A table with the meanings of its codes."
     for name in ("diagnosis", "sex"):
-        known = {_code(written): written for written in table[name].unique()} if name in table else {}
+        known = (
+            {_code(written): written for written in table[name].unique()} if name in table else {}
+        )
         used = {code: word for code, word in meanings.get(name, {}).items() if code in known}
         if name == "sex":
             used = {code: word for code, word in used.items() if read_sex(code) not in SEXES}
