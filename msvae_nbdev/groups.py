@@ -23,6 +23,7 @@ DIAGNOSES = ("healthy", "ms", "leuko1", "leuko2", "leuko3")
 DIAGNOSIS_LABELS = {
     "healthy": "Healthy",
     "ms": "MS",
+    "leukoencephalopathy": "Leukoencephalopathy",
     "leuko": "Leuk 1-3",
     "leuko1": "Leuk 1",
     "leuko2": "Leuk 2",
@@ -33,6 +34,7 @@ DIAGNOSIS_LABELS = {
 DIAGNOSIS_COLORS = {
     "healthy": "#009E73",
     "ms": "#0072B2",
+    "leukoencephalopathy": "#E69F00",
     "leuko": "#E69F00",
     "leuko1": "#F0C808",
     "leuko2": "#E69F00",

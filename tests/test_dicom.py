@@ -89,7 +89,9 @@ def base(sop_class, uids: tuple, syntax=ExplicitVRLittleEndian) -> Dataset:
     return image
 
 
-def write_slices(folder: Path, count=SHAPE[0], syntax=ExplicitVRLittleEndian, **tags) -> str:
+def write_slices(
+    folder: Path, count=SHAPE[0], syntax=ExplicitVRLittleEndian, voxels=VOXELS, first=1, **tags
+) -> str:
     "A series of one file per slice, axial, 8 mm apart; its UID."
     tags = examination(**tags)
     study = generate_uid(entropy_srcs=[tags["PatientID"], tags["StudyDate"]])
@@ -98,13 +100,13 @@ def write_slices(folder: Path, count=SHAPE[0], syntax=ExplicitVRLittleEndian, **
     for number in range(count):
         image = base(MRImageStorage, (study, series, generate_uid()), syntax)
         image.ScanningSequence, image.SequenceVariant = ["SE", "IR"], "SK"
-        image.MRAcquisitionType, image.InstanceNumber = "2D", number + 1
+        image.MRAcquisitionType, image.InstanceNumber = "2D", number + first
         image.PixelSpacing, image.SliceThickness, image.SpacingBetweenSlices = [5, 5], 8, 8
         image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         image.ImagePositionPatient = [-100, -120, -80 + 8 * number]
         for name, value in tags.items():
             setattr(image, name, value)
-        image.PixelData = VOXELS[number].tobytes()
+        image.PixelData = voxels[number].tobytes()
         image.save_as(folder / f"IM{number:04}", enforce_file_format=True)
     return series
 
@@ -277,14 +279,24 @@ def test_the_magnitude_and_the_longest_echo_are_taken(tmp_path):
         check_voxels(tmp_path / "bids" / path)
 
 
-def test_a_repeated_volume_is_refused(tmp_path):
+def test_of_repeated_volumes_the_first_is_taken(tmp_path):
+    tags = {"SeriesInstanceUID": generate_uid()}
+    write_slices(tmp_path / "in/1", AcquisitionNumber=1, **tags)
+    second = dict(voxels=VOXELS // 2, first=1 + SHAPE[0], AcquisitionNumber=2)
+    write_slices(tmp_path / "in/2", **second, **tags)
+    (scan,) = import_dicom(tmp_path / "in", tmp_path / "bids").itertuples()
+    assert scan.status == "converted"
+    assert "the first of its 2 volumes is taken" in scan.reason
+    check_voxels(tmp_path / "bids" / scan.path)
+
+
+def test_repeated_volumes_with_the_same_numbers_are_refused(tmp_path):
     series = generate_uid()
     for number in (1, 2):
         write_slices(tmp_path / f"in/{number}", SeriesInstanceUID=series, AcquisitionNumber=number)
     table = import_dicom(tmp_path / "in", tmp_path / "bids")
-    assert table[["status", "reason"]].values.tolist() == [
-        ["failed", "it holds 2 volumes, expected one"]
-    ]
+    said = "it holds 2 volumes that cannot be told apart"
+    assert table[["status", "reason"]].values.tolist() == [["failed", said]]
 
 
 # --- several series, people and sessions ---

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from cases import Cases, write_file
 
-from msvae_nbdev.core import MsvaeError, read_tsv, write_json, write_tsv
+from msvae_nbdev.core import MsvaeError, keep_folder, read_tsv, write_json, write_tsv
 from msvae_nbdev.model.volumes import read_scans
 from msvae_nbdev.preparation import prepare as chapter
 from msvae_nbdev.preparation.prepare import prepare
@@ -142,6 +143,36 @@ def _(folder):
     (folder / "one").rename(folder / "two")
     dataset(folder / "two", b="y")
     return outcome(folder, ("two", "out"))
+
+
+def while_another_prepares(folder: Path, *calls: tuple) -> str:
+    "What a preparation comes to while the folder `out` is another's."
+    with keep_folder(folder / "out", "prepare"):
+        text = outcome(folder, *calls)
+    return re.sub(r"process \d+ on \S+, since [\d :-]+:", "process PID on HOST, since TIME:", text)
+
+
+@case(
+    "Output folder",
+    "`msvae prepare data out`, twice at a time",
+    "refused: out is in use by msvae prepare, process PID on HOST, since TIME: "
+    "wait until it has ended, or choose another folder",
+)
+def _(folder):
+    dataset(folder / "data", a="x")
+    return while_another_prepares(folder, ("data", "out"))
+
+
+@case(
+    "Output folder",
+    "two cohorts into one folder, twice at a time",
+    "refused: out holds another cohort, prepared from one: choose another folder",
+)
+def _(folder):
+    dataset(folder / "one", a="x")
+    dataset(folder / "two", b="y")
+    outcome(folder, ("one", "out"))
+    return while_another_prepares(folder, ("two", "out"))
 
 
 @case(

@@ -377,7 +377,7 @@ LABELS = {
     "Healthy_control": "healthy; read Healthy_control as healthy: sub-01",
     "rr-ms": "ms; read rr-ms as ms: sub-01",
     "L 2": "leuko2; read L 2 as leuko2: sub-01",
-    "SVD": "leuko; read SVD as leuko: sub-01",
+    "SVD": "leukoencephalopathy; read SVD as leukoencephalopathy: sub-01",
     "AD": "AD",
     "NMOSD": "NMOSD",
     "patient": "patient",
@@ -390,6 +390,33 @@ for written, happens in LABELS.items():
     def _(folder, written=written):
         table = f"participant_id\tdiagnosis\nsub-01\t{written}\n"
         return said(dataset(folder, table, TWO[:1]), "diagnosis")
+
+
+LEVELS = '{"group": {"Levels": {"1": "multiple sclerosis", "2": "NMOSD"}}}'
+
+
+@case(
+    "Diagnoses",
+    "`1`, `2` under `group`, and `Levels` of `group` in participants.json",
+    "ms, NMOSD; read column group as diagnosis; read diagnosis 1 as multiple sclerosis; "
+    "read diagnosis 2 as NMOSD; read multiple sclerosis as ms: sub-01",
+)
+def _(folder):
+    write_file(folder / "participants.json", LEVELS)
+    table = "participant_id\tgroup\nsub-01\t1\nsub-02\t2\n"
+    return said(dataset(folder, table), "diagnosis")
+
+
+@case(
+    "Diagnoses",
+    "`1`, `2`, and a participants.json that is cut off",
+    "1, 2; note: participants.json cannot be read: it is not valid JSON, "
+    "Expecting value: line 1 column 11 (char 10)",
+)
+def _(folder):
+    write_file(folder / "participants.json", LEVELS[:10])
+    table = "participant_id\tdiagnosis\nsub-01\t1\nsub-02\t2\n"
+    return said(dataset(folder, table), "diagnosis")
 
 
 @case("Diagnoses", "`AD`, `AD`, `ad`", "AD, AD, AD; read ad as AD: sub-03")

@@ -159,9 +159,11 @@ def convert_series(
     with tempfile.TemporaryDirectory(prefix=".tmp-msvae-", dir=path.parent) as folder:
         images, notes = _run_dcm2niix(series, Path(folder))
         image, converted, said = _choose_image(images)
-        shape = nib.load(image).shape
-        if np.prod(shape[3:]) != 1:
-            raise MsvaeError(f"it holds {np.prod(shape[3:])} volumes, expected one")
+        found = nib.load(image)
+        if (volumes := int(np.prod(found.shape[3:]))) > 1:
+            said.append(f"the first of its {volumes} volumes is taken")
+            if not np.linalg.det(found.affine[:3, :3]):
+                raise MsvaeError(f"it holds {volumes} volumes that cannot be told apart")
         sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
         write_json(bids_sidecar(series, converted, scanner), sidecar)
         _write_nameless(image, path)
@@ -186,10 +188,13 @@ def _choose_image(images: list) -> tuple:
 
 
 def _write_nameless(image: Path, path: Path) -> None:
-    "The image, gzipped, without the free text and the extensions of its header."
+    "The first volume, gzipped, without the free text and the extensions of its header."
     content = image.read_bytes()
     header = nib.Nifti1Header(content[:348])
-    voxels = content[int(header["vox_offset"]) :]
+    header.set_data_shape(header.get_data_shape()[:3])
+    start = int(header["vox_offset"])
+    size = int(np.prod(header.get_data_shape())) * header.get_data_dtype().itemsize
+    voxels = content[start : start + size]
     for name in ("data_type", "db_name", "descrip", "aux_file", "intent_name"):
         header[name] = b""
     header["vox_offset"] = 352

@@ -104,7 +104,7 @@ DIAGNOSIS_ALIASES = {
     "|normal control|healthy volunteer|ctrl|ctl|cognitively normal",
     "ms": "ms|multiple sclerosis|rrms|ppms|spms|cis|relapsing remitting ms"
     "|relapsing remitting multiple sclerosis|primary progressive ms|secondary progressive ms",
-    "leuko": "leuko|leukoencephalopathy|microvascular leukoencephalopathy|svd|csvd"
+    "leukoencephalopathy": "leukoencephalopathy|leuko|microvascular leukoencephalopathy|svd|csvd"
     "|small vessel disease|cerebral small vessel disease",
     "leuko1": "leuko1|leuk1|l1|leukoencephalopathy1",
     "leuko2": "leuko2|leuk2|l2|leukoencephalopathy2",

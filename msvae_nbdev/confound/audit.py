@@ -229,9 +229,11 @@ def audit_run(
     decode: Callable | None = None,  # (n, k) codes to volumes; None: the run's own decoder
     merge: Mapping | None = None,  # classes to be taken as one; None: as in lda.json
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and figures; a counterfactual where there is a decoder."
-    table, chosen = read_latents(run), run_merge(run) if merge is None else merge
+    table = read_latents(run, prepared)
+    chosen = run_merge(run) if merge is None else merge
     merge = FIGURE_10 if chosen is None else chosen
     result = audit(table, nuisance=nuisance, merge=merge, permutations=permutations, seed=seed)
     save_audit_figures(result, table, run, merge)

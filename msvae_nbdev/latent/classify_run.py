@@ -297,14 +297,15 @@ def _save_figures(run: Path, space: LatentSpace, result: dict, features: int) ->
     return {"dimensions": dimensions, "shown": shown}
 
 # %% ../../nbs/latent/11_classify_run.ipynb #db78fb5d
-def _open_for_classes(run: Path, decode, merge: Mapping | None) -> LatentSpace:
+def _open_for_classes(run: Path, decode, merge: Mapping | None, prepared) -> LatentSpace:
     "The latent space of a run, with a given decoder in place of its own if there is one."
-    table = read_latents(run)
+    table = read_latents(run, prepared)
     labelled_scans(table)
     merge = choose_merge(as_labels(table.diagnosis), merge)
     if decode is None:
-        return open_space(run, merge)
-    return LatentSpace(table, decode, None, run_volumes(run, table), run.name, merge)
+        return open_space(run, merge, prepared)
+    volumes = run_volumes(run, table, prepared)
+    return LatentSpace(table, decode, None, volumes, run.name, merge)
 
 # %% ../../nbs/latent/11_classify_run.ipynb #3be87118
 def classify_run(
@@ -314,12 +315,13 @@ def classify_run(
     seed: int = 0,  # of bootstrap and permutations
     merge: Mapping | None = None,  # as for `choose_merge`; kept in lda.json for the later steps
     ceiling: dict | None = None,  # as for `information`, of a run with the same split
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> dict:  # what was written to lda.json
     "LDA of a run's latents: writes `lda.json`, `lda_scans.tsv` and figures."
     if features < 0:
         raise MsvaeError(f"{features} features to show: the number must be at least 0")
     run = Path(run)
-    space = _open_for_classes(run, decode, merge)
+    space = _open_for_classes(run, decode, merge, prepared)
     mirrored = run_config(run).get("flip") is True
     facts = dict(volumes=space.volumes, mirrored=mirrored, merge=space.merge)
     model, result = classify(space.table, seed=seed, **facts)

@@ -7,9 +7,10 @@ __all__ = ['NOVELTY_LEVEL', 'MOST_AXES', 'novelty_rank', 'is_out_of_distribution
            'read_latents', 'run_config', 'run_merge', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
-from ..model.trained_run import Record
+from ..model.trained_run import Record, TrainedRun, match_scans
 from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
@@ -206,12 +207,29 @@ def _leading_dimensions(space: LatentSpace) -> list:  # names of all dimensions
 # %% ../../nbs/latent/07_latent_space.ipynb #ef3f1264
 def read_latents(
     run: str | Path,  # run folder
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> pd.DataFrame:  # one row per scan
-    "The latents of a run folder. `MsvaeError` where there are none, or they cannot be read."
+    "The latents of a run, with the labels of today. `MsvaeError` where there are none."
     path = Path(run) / "latents.parquet"
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
-    return read_parquet(path)
+    table = read_parquet(path)
+    if prepared is None and "prepared" not in run_config(run):
+        return table
+    trained = TrainedRun(run, prepared)
+    labelled = trained.with_labels(table)
+    if labelled is None:
+        _note_once(
+            f"{trained.config['prepared']} does not hold the scans of {run}: labels are as they "
+            "were when it was encoded, and no scan is shown (--prepared FOLDER, if it moved)"
+        )
+    return table if labelled is None else labelled
+
+
+@cache
+def _note_once(text: str) -> None:
+    "A remark on stderr, not to be repeated by the next step."
+    print(f"note: {text}", file=sys.stderr)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #7257ca1f
 def run_config(
@@ -227,43 +245,45 @@ def run_merge(
     "The merge with which a run was classified."
     return (Record("lda.json", "The classes.").read(Path(run)) or {}).get("merge")
 
-# %% ../../nbs/latent/07_latent_space.ipynb #c51002ca
-def _match_scans(latents: pd.DataFrame, scans: pd.DataFrame) -> np.ndarray | None:  # (n,)
-    "The row in `scans` of each row of latents; None where the two do not fit together."
-    names = ("participant_id", "session_id", "path")
-    keys = [name for name in names if name in latents and name in scans]
-    if "participant_id" not in keys or scans.duplicated(keys).any():
-        return None
-    known = pd.MultiIndex.from_frame(scans[keys].astype(str))
-    rows = known.get_indexer(pd.MultiIndex.from_frame(latents[keys].astype(str)))
-    return None if (rows < 0).any() else rows
+# %% ../../nbs/latent/07_latent_space.ipynb #40b13c89
+def _merge_of_today(run: str | Path, table: pd.DataFrame) -> dict | None:
+    "The merge of a run; None where its groups are no longer in the table."
+    merge = run_merge(run)
+    if merge is None or "diagnosis" not in table:
+        return merge
+    known = set(as_labels(table.diagnosis))
+    return merge if known.issuperset(name for old in merge.values() for name in old) else None
 
 # %% ../../nbs/latent/07_latent_space.ipynb #96b3b02f
 def run_volumes(
     run: str | Path,  # run folder
     table: pd.DataFrame,  # its latents
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ):  # like an array (n, 40, 48, 40, 1), read when asked for; None where the prepared folder is gone
     "The volumes behind a run's latents, in the order of `table`."
     from msvae_nbdev.model.volumes import open_prepared
 
     config = run_config(run)
-    folder = config.get("prepared")
+    folder = prepared or config.get("prepared")
     if not folder or not (Path(folder) / "scans.tsv").exists():
         return None
     try:
-        prepared = open_prepared(folder, config.get("include_suspect", False))
+        found = open_prepared(folder, config.get("include_suspect", False))
     except MsvaeError:
         return None
-    rows = _match_scans(table, prepared.table)
-    return None if rows is None else ReorderedVolumes(prepared.volumes, rows)
+    rows = match_scans(table, found.table)
+    return None if rows is None else ReorderedVolumes(found.volumes, rows)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #42cc0dfa
 def open_space(
     run: str | Path,  # run folder with latents.parquet
     merge: Mapping | None = None,  # as for `choose_merge`; None: as the run was classified
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> LatentSpace:
     "The latent space of a run, with its networks where they are there, and its scans."
-    table, merge = read_latents(run), run_merge(run) if merge is None else merge
+    table = read_latents(run, prepared)
+    if merge is None:
+        merge = _merge_of_today(run, table)
     decode = encode = None
     if (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
@@ -272,4 +292,4 @@ def open_space(
         decode = trained.decode
         encode = trained.encode
     name = Path(run).resolve().name
-    return LatentSpace(table, decode, encode, run_volumes(run, table), name, merge)
+    return LatentSpace(table, decode, encode, run_volumes(run, table, prepared), name, merge)

@@ -25,6 +25,7 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
+    keep_folder,
     provenance,
     write_json,
     write_tsv,
@@ -42,7 +43,7 @@ from msvae_nbdev.model.config import (
 )
 from .cpu_kernels import fuse
 from .networks import build_decoder, build_encoder, keras, tf
-from .trained_run import TrainedRun, is_finished, load_run
+from .trained_run import TrainedRun, holds_cohort, is_finished, load_run
 from .vae import step_noise
 from .volumes import PreparedDataset, open_prepared
 
@@ -179,16 +180,32 @@ def make_job(
     "Open the cohort, check what is asked for (`MsvaeError`) and split the patients."
     if not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, config.include_suspect)
-    place = str(prepared.path.resolve())
-    config = dataclasses.replace(config, data_hash=prepared.data_hash, prepared=place)
+    run, place = Path(run), str(prepared.path.resolve())
+    begun = _begun(run, prepared)
+    data_hash = prepared.data_hash if begun is None else begun.config["data_hash"]
+    config = dataclasses.replace(config, data_hash=data_hash, prepared=place)
     check_config(config)
-    check_folder(run, (Path(run) / "config.json").exists(), "a run")
-    check_same(config, Path(run))
+    check_folder(run, (run / "config.json").exists(), "a run")
+    check_same(config, run)
+    split = _split_scans(prepared, config) if begun is None else begun.split
+    return TrainingJob(prepared, run, config, split)
+
+
+def _begun(run: Path, prepared: PreparedDataset) -> TrainedRun | None:
+    "A run that was begun on the same scans; its split stays, whatever became of the labels."
+    if not ((run / "config.json").exists() and (run / "split.tsv").exists()):
+        return None
+    begun = TrainedRun(run)
+    return begun if holds_cohort(begun, prepared) else None
+
+
+def _split_scans(prepared: PreparedDataset, config: TrainingConfig) -> pd.DataFrame:
+    "One row per scan of a cohort, with its part."
     parts = split_patients(
         prepared.table, test=config.test, validation=config.validation, seed=config.seed
     )
     split = prepared.table[["participant_id", "session_id", "diagnosis", "path"]]
-    return TrainingJob(prepared, Path(run), config, split.assign(split=parts))
+    return split.assign(split=parts)
 
 # %% ../../nbs/model/09_training.ipynb #d541b54f
 def tensorboard_callback(
@@ -322,10 +339,16 @@ def _carry_out(job: TrainingJob, strategy, **settings) -> None:
             f"{job.config.objective} cannot be trained on several machines: "
             "train it on one, with as many graphics cards as it has"
         )
-    with strategy.scope():
-        model, epochs_done = _fit(job, **settings)
     if is_chief(strategy):
-        _finish(job, model, epochs_done)
+        with keep_folder(job.run, "train"):
+            check_same(job.config, job.run)  # another process may have begun since, or ended
+            if not is_finished(job.run):
+                with strategy.scope():
+                    model, epochs_done = _fit(job, **settings)
+                _finish(job, model, epochs_done)
+        return
+    with strategy.scope():
+        _fit(job, **settings)
     while not is_finished(job.run):  # the other machines wait for the first
         time.sleep(0.5)
 

@@ -22,6 +22,7 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
+    keep_folder,
     read_json,
     read_tsv,
     sweep,
@@ -162,8 +163,8 @@ def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
             )
 
 # %% ../../nbs/phantom/06_simulate.ipynb #17d2f964
-def _write_description(out: Path, settings: dict, prepared: bool) -> None:
-    "dataset_description.json. `MsvaeError` where something else than this cohort lies there."
+def _description(out: Path, settings: dict, prepared: bool) -> dict:
+    "For dataset_description.json. `MsvaeError` where something else than this cohort lies there."
     path, kind = out / "dataset_description.json", "derivative" if prepared else "raw"
     check_folder(out, path.exists(), "a simulated cohort")
     if path.exists():
@@ -175,13 +176,12 @@ def _write_description(out: Path, settings: dict, prepared: bool) -> None:
             raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
         _check_same_cohort(out, before, settings)
         settings = settings | {"scale": max(settings["scale"], before["scale"])}
-    description = {
+    return {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
         "DatasetType": kind,
         "GeneratedBy": [{"Name": _NAME, "Parameters": settings}],
     }
-    write_json(description, path)
 
 
 _NAME = "msvae simulate"
@@ -302,13 +302,20 @@ def simulate(
     out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
     settings = {"scale": scale, "seed": seed, "bias": bias}
     settings |= {"disease": disease, "variation": variation}
-    _write_description(out, settings, prepared)
+    _description(out, settings, prepared)  # refused before anything is written
+    with keep_folder(out, "simulate"):
+        write_json(_description(out, settings, prepared), out / "dataset_description.json")
+        truth = _simulate_plan(out, plan, (seed, disease, variation), prepared, workers)
+        _write_tables(out, plan, truth, prepared)
+    return truth
+
+# %% ../../nbs/phantom/06_simulate.ipynb #9cf5fe3c
+def _simulate_plan(out: Path, plan, arguments: tuple, prepared: bool, workers) -> pd.DataFrame:
+    "Write the scans of a plan that are missing. Gives the truth, in the order of the plan."
     write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
     sweep(out)
     rows = plan.to_dict("records")
-    jobs = [partial(write, row, out, seed, disease, variation) for row in rows]
+    jobs = [partial(write, row, out, *arguments) for row in rows]
     there = [_is_there(_stems(out, row, suffix)[0]) for row in rows]
     made = iter(_run([job for job, known in zip(jobs, there) if not known], workers))
-    truth = pd.DataFrame([job() if known else next(made) for job, known in zip(jobs, there)])
-    _write_tables(out, plan, truth, prepared)
-    return truth
+    return pd.DataFrame([job() if known else next(made) for job, known in zip(jobs, there)])

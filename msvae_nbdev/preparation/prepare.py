@@ -26,6 +26,7 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
+    keep_folder,
     read_json,
     read_tsv,
     sweep,
@@ -183,20 +184,14 @@ def prepare(
         for path, stem in zip(table.path, stems)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
-    _write_description(out, source)
     noted = pd.DataFrame([*cohort.notes, *notes], columns=_NOTE)
-    write_tsv(defuse(noted), out / "notes.tsv")
-    sweep(out)
-    records = _known_records(jobs, refused)
-    missing = [index for index in range(len(jobs)) if index not in records]
-    with _Journal(out) as journal:
-        with closing(_run(jobs, missing, workers, scheduler)) as done:
-            for index, record in done:
-                records[index] = record
-                journal.add(stems[index], record["seconds"])
-        seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
-        records = [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
-        return _write_summary(table, stems, records, out, choices)
+    with keep_folder(out, "prepare"):
+        _write_description(out, source)
+        write_tsv(defuse(noted), out / "notes.tsv")
+        sweep(out)
+        with _Journal(out) as journal:
+            records = _records(jobs, stems, refused, journal, workers, scheduler)
+            return _write_summary(table, stems, records, out, choices)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
 _NOTE = ("kind", "what", "where")  # columns of notes.tsv
@@ -212,6 +207,18 @@ def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refu
     for line in note_lines(notes):
         print(line, file=sys.stderr)
     return notes
+
+# %% ../../nbs/preparation/08_prepare.ipynb #5ae70339
+def _records(jobs: list, stems: list, refused: list, journal, workers, scheduler) -> list:
+    "The record of each scan; those that are missing are prepared."
+    records = _known_records(jobs, refused)
+    missing = [index for index in range(len(jobs)) if index not in records]
+    with closing(_run(jobs, missing, workers, scheduler)) as done:
+        for index, record in done:
+            records[index] = record
+            journal.add(stems[index], record["seconds"])
+    seconds = [journal.seconds.get(stem, np.nan) for stem in stems]
+    return [records[index] | {"seconds": took} for index, took in enumerate(seconds)]
 
 # %% ../../nbs/preparation/08_prepare.ipynb #f7189f37
 def _run(jobs: list, missing: list, workers: int | None, scheduler: str | None):

@@ -98,7 +98,7 @@ STATES = ("failed", "suspect", "attention", "ok")  # of a scan on the page, in i
 
 def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     "By state, then by distance from the cohort. With the columns `state`, `use` and `name`."
-    order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "use"])))
+    order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "notes", "use"])))
     calls = (order.status == "ok") & order.attention.notna()
     order["state"] = order.status.mask(calls, "attention").where(
         order.status.isin(STATES), STATES[0]
@@ -116,7 +116,8 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 def _scan_figure(row, out: Path) -> str:
     "The image of a row of scans.tsv, with a link back to it and two buttons."
     volume = read_volume(out / row.path)
-    said = "; ".join(html.escape(each) for each in (row.reason, row.attention) if not pd.isna(each))
+    remarks = (each for each in (row.reason, row.attention, row.notes) if not pd.isna(each))
+    said = "; ".join(map(html.escape, remarks))
     link = f"<a href=#row-{row.Index}>{row.state}</a>"
     return _figure(
         f"<b>{html.escape(row.name)}</b> {link}{said and ': ' + said}{_buttons(row)}",
@@ -164,7 +165,7 @@ def _table(scans: pd.DataFrame, scores: pd.DataFrame, shown: set) -> str:
     return f"<div class=wide tabindex=0>{table}</div>"
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e0dcf27
-_COLUMNS = ("name", "diagnosis", "status", "reason", "attention", "use")
+_COLUMNS = ("name", "diagnosis", "status", "reason", "attention", "notes", "use")
 
 
 def _row(row, far: pd.Series, linked: bool) -> str:

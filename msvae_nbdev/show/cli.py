@@ -226,11 +226,17 @@ def encode(
 
 # %% ../../nbs/show/12_cli.ipynb #2f20d0a5
 @app.command()
-def evaluate(run: opt.Run, samples: opt.Samples = 64, seed: opt.SamplingSeed = 0):
+def evaluate(
+    run: opt.Run,
+    samples: opt.Samples = 64,
+    seed: opt.SamplingSeed = 0,
+    prepared: opt.MovedFolder = None,
+):
     "Measure reconstructions and samples (quality.json, quality_scans.tsv, figures)."
     from msvae_nbdev.evaluation.evaluate import evaluate_run
+    from msvae_nbdev.model.trained_run import load_run
 
-    result = evaluate_run(run, n_samples=samples, seed=seed)
+    result = evaluate_run(load_run(run, prepared), n_samples=samples, seed=seed)
     test, pca = result["test"], result["baseline"]["pca"]
     said = f"test MSE {test['mse']:.5f} (PCA {pca['mse']:.5f})"
     said += f", {test['sharpness_ratio']:.0%} of the originals' detail"
@@ -240,13 +246,13 @@ def evaluate(run: opt.Run, samples: opt.Samples = 64, seed: opt.SamplingSeed = 0
 
 # %% ../../nbs/show/12_cli.ipynb #39c0b9d6
 @app.command()
-def classify(run: opt.Run, merge: opt.Merge = None):
+def classify(run: opt.Run, merge: opt.Merge = None, prepared: opt.MovedFolder = None):
     "Separate the classes by LDA of the latents, as in figure 10 and table 2 (lda.json, figures)."
     from msvae_nbdev.groups import parse_merge
     from msvae_nbdev.latent.classify import accuracy_sentence
     from msvae_nbdev.latent.classify_run import classify_run
 
-    result = classify_run(run, merge=parse_merge(merge or []) or None)
+    result = classify_run(run, merge=parse_merge(merge or []) or None, prepared=prepared)
     typer.echo(f"{run}: {accuracy_sentence(result)}")
 
 # %% ../../nbs/show/12_cli.ipynb #fcf8fe80
@@ -258,13 +264,19 @@ def _balanced(result: dict) -> float:
 
 # %% ../../nbs/show/12_cli.ipynb #43e9733e
 @app.command()
-def bias(run: opt.Run, merge: opt.Merge = None, nuisance: opt.Nuisances = None):
+def bias(
+    run: opt.Run,
+    merge: opt.Merge = None,
+    nuisance: opt.Nuisances = None,
+    prepared: opt.MovedFolder = None,
+):
     "Disease, age or scanner? Tell what explains the separation in a run (bias.json, figures)."
     from msvae_nbdev.confound.audit import audit_run
     from msvae_nbdev.groups import parse_merge
 
     merge = parse_merge(merge) if merge else None
-    result = audit_run(run, merge=merge, nuisance=opt.names(nuisance) or ())
+    nuisance = opt.names(nuisance) or ()
+    result = audit_run(run, merge=merge, nuisance=nuisance, prepared=prepared)
     confound = result["confound"]
     typer.echo(
         f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, "
@@ -314,11 +326,15 @@ def audit(
 
 # %% ../../nbs/show/12_cli.ipynb #560a51a5
 @app.command()
-def report(runs: opt.Runs, output: opt.ReportFile = Path("report.html")):
+def report(
+    runs: opt.Runs,
+    output: opt.ReportFile = Path("report.html"),
+    prepared: opt.MovedFolder = None,
+):
     "Write one self-contained page of one or several runs."
     from msvae_nbdev.show.report import report as write
 
-    typer.echo(f"report: {write(runs, output)}")
+    typer.echo(f"report: {write(runs, output, prepared)}")
 
 # %% ../../nbs/show/12_cli.ipynb #8f7aef99
 @app.command()
@@ -328,12 +344,13 @@ def predict(
     output: opt.PredictionFile = Path("prediction.html"),
     keep: opt.Keep = None,
     skull_strip: opt.SkullStrip = "template",
+    prepared: opt.MovedFolder = None,
 ):
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
     from msvae_nbdev.show.new_scan import answer_line
     from msvae_nbdev.show.predict import predict as start
 
-    table = start(run, scans, output, keep, skull_strip)
+    table = start(run, scans, output, keep, skull_strip, prepared)
     for scan in table.to_dict("records"):
         if scan["status"] == "failed":
             typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)

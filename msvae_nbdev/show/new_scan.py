@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import read_tsv, write_tsv
+from ..core import MsvaeError, read_tsv, write_tsv
 from ..figures import mosaic, plane_images
 from ..groups import group_colors, group_label
 from ..image_file import read_image
@@ -198,7 +198,8 @@ def peer_errors(
     if space.encode is None or space.volumes is None:
         return None
     errors = reconstruction_error(space, ReorderedVolumes(space.volumes, rows))
-    write_tsv(space.table.loc[rows, ["participant_id", "split"]].assign(mse=errors), path)
+    with contextlib.suppress(MsvaeError):  # a run may be read-only
+        write_tsv(space.table.loc[rows, ["participant_id", "split"]].assign(mse=errors), path)
     return errors
 
 # %% ../../nbs/show/01_new_scan.ipynb #c2a2c52b

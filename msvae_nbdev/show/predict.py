@@ -290,6 +290,7 @@ def predict(
     output: str | Path = "prediction.html",  # the page; .json and .tsv stand beside it
     keep: str | Path | None = None,  # folder for the derivatives of raw scans; None: not kept
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
+    prepared: str | Path | None = None,  # where the run's prepared folder is now, if it moved
 ) -> pd.DataFrame:  # one row per scan
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
     scans = [scans] if isinstance(scans, str | Path) else list(scans)
@@ -301,7 +302,7 @@ def predict(
         raise MsvaeError(f"unknown skull stripping {skull_strip!r}: use {', '.join(SKULL_STRIP)}")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
     _check_replaceable(output)
-    space = open_space(run)
+    space = open_space(run, prepared=prepared)
     if space.encode is None:
         raise MsvaeError(f"{run} has no networks: scans cannot be encoded")
     errors = peer_errors(space, run)

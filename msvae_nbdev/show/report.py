@@ -301,13 +301,14 @@ def _flatten(facts: dict, prefix: str = "") -> dict:
 def report(
     runs: list | str | Path,  # run folders, shown side by side; or one folder
     output: str | Path = "report.html",  # the page
+    prepared: str | Path | None = None,  # where the runs' prepared folder is now, if it moved
 ) -> Path:  # of the page
     "One self-contained HTML page of one or several runs. `MsvaeError` where a folder is no run."
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
     if not runs:
         raise MsvaeError("no run to report on: name at least one run folder")
     check_replaceable(output, page_mark("report").encode(), "report")
-    runs = [TrainedRun(run) for run in runs]
+    runs = [TrainedRun(run, prepared) for run in runs]
     title = "Latent space of FLAIR brain scans: " + ", ".join(map(run_name, runs))
     page = html_page(title, _sections(runs), list(map(run_origin, runs)), kind="report")
     with atomic_path(output) as temporary:

@@ -25,6 +25,7 @@ from ..evaluation.evaluate import evaluate_run
 from ..figures import load_figures, pick_figure
 from ..latent.classify import accuracy_sentence
 from ..latent.classify_run import classify_run
+from ..latent.latent_space import open_space
 from ..model import trained_run as trained
 from ..model import training
 from .explorer import LatentExplorer
@@ -121,8 +122,9 @@ class Run(trained.TrainedRun):
     def __init__(
         self,
         path: str | Path,  # the run folder
+        prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
     ):
-        super().__init__(path)
+        super().__init__(path, prepared)
         trained.check_finished(self)
 
     def encode(
@@ -157,7 +159,8 @@ class Run(trained.TrainedRun):
     ) -> Finding:
         "Separate the groups by LDA: lda.json. None merges as figure 10, where its groups are."
         self._encoded()
-        lda = classify_run(self.path, features=features, seed=seed, merge=merge)
+        options = dict(features=features, seed=seed, merge=merge)
+        lda = classify_run(self.path, prepared=self.moved_to, **options)
         found = accuracy_sentence(lda), classes_table(lda)
         return Finding(self.path, "lda.json", "lda-", *found)
 
@@ -168,7 +171,8 @@ class Run(trained.TrainedRun):
     ) -> Finding:
         "Ask whether the separation is disease, age or scanner: bias.json."
         self._encoded()
-        bias = audit_run(self.path, permutations=permutations, seed=seed)
+        options = dict(permutations=permutations, seed=seed)
+        bias = audit_run(self.path, prepared=self.moved_to, **options)
         table = accuracy_table(bias).drop(columns="predictor")
         sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
         return Finding(self.path, "bias.json", "bias-", sentence, table)
@@ -185,7 +189,7 @@ def _encoded(self: Run) -> None:
 def explore(self: Run, **options) -> LatentExplorer:  # options: see `LatentExplorer`
     "Sliders through the latent space, live in Jupyter."
     self._encoded()
-    return LatentExplorer(self.path, **options)
+    return LatentExplorer(open_space(self.path, prepared=self.moved_to), **options)
 
 # %% ../../nbs/show/09_run.ipynb #dc9e2b45
 @patch
@@ -197,7 +201,7 @@ def predict(
 ) -> pd.DataFrame:  # one row per scan
     "Class probabilities and novelty of new scans. Research software, not for diagnosis."
     self._encoded()
-    return predict_scans(self.path, scans, output, **options)
+    return predict_scans(self.path, scans, output, prepared=self.moved_to, **options)
 
 # %% ../../nbs/show/09_run.ipynb #dada6021
 @patch
@@ -206,7 +210,7 @@ def report(
     output: str | Path = "report.html",  # the page
 ) -> Path:  # of the page
     "One self-contained page of everything that was found so far."
-    return write_report([self.path], output)
+    return write_report([self.path], output, self.moved_to)
 
 # %% ../../nbs/show/09_run.ipynb #fc6b7c1b
 @delegates(training.train, keep=True)
@@ -221,6 +225,7 @@ def train(
 # %% ../../nbs/show/09_run.ipynb #2d80f16c
 def load_run(
     path: str | Path,  # the run folder
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> Run:
     "Open a finished run."
-    return Run(path)
+    return Run(path, prepared)

@@ -68,9 +68,10 @@ def _without_groups(run: TrainedRun) -> str:
 
 
 def _cohort_scans(run: TrainedRun) -> pd.DataFrame | None:
-    "The scans of a run: its latents, or its split where it is not encoded yet."
-    latents = run.latents
-    return run.split if latents is None else latents
+    "The scans of a run, from its latents, or its split where it is not encoded yet."
+    table = run.split if run.latents is None else run.latents
+    labelled = None if table is None else run.with_labels(table)
+    return table if labelled is None else labelled
 
 # %% ../../nbs/show/04_run_sections.ipynb #8a32ddc4
 COHORT_HEADER = [
