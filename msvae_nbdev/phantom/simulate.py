@@ -8,9 +8,10 @@ __all__ = ['SIDECAR_KEYS', 'PREPARED_SUFFIX', 'write_raw', 'write_prepared', 'si
 # %% ../../nbs/phantom/06_simulate.ipynb #0a0ce861
 import os
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import joblib
 import nibabel as nib
@@ -167,34 +168,50 @@ def _description(out: Path, settings: dict, prepared: bool) -> dict:
     "For dataset_description.json. `MsvaeError` where something else than this cohort lies there."
     path, kind = out / "dataset_description.json", "derivative" if prepared else "raw"
     check_folder(out, path.exists(), "a simulated cohort")
-    if path.exists():
-        before = _simulated_with(path)
+    known = read_json(path) if path.exists() else {}
+    if known:
+        before = _simulated_with(known) or _simulated_with(_raw_of(known))
         if before is None:
             raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
-        if read_json(path).get("DatasetType") != kind:
+        if known.get("DatasetType") != kind:
             other = "raw scans" if prepared else "prepared scans"
             raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
         _check_same_cohort(out, before, settings)
         settings = settings | {"scale": max(settings["scale"], before["scale"])}
-    return {
+    others = [maker for maker in _makers(known) if maker.get("Name") != _NAME]
+    return known | {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
         "DatasetType": kind,
-        "GeneratedBy": [{"Name": _NAME, "Parameters": settings}],
+        "GeneratedBy": [*others, {"Name": _NAME, "Parameters": settings}],
     }
 
 
 _NAME = "msvae simulate"
 
 
-def _simulated_with(path: Path) -> dict | None:
+def _makers(description: dict) -> list:
+    "The programs that made a dataset; none where the entry is not as BIDS has it."
+    makers = description.get("GeneratedBy")
+    return [each for each in makers if isinstance(each, dict)] if isinstance(makers, list) else []
+
+
+def _simulated_with(description: dict) -> dict | None:
     "The settings of a simulated dataset; None where it is another."
-    try:
-        (maker,) = read_json(path)["GeneratedBy"]
-        settings = {name: float(maker["Parameters"][name]) for name in _SETTINGS}
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return None
-    return settings if maker.get("Name") == _NAME else None
+    for maker in _makers(description):
+        with suppress(LookupError, TypeError, ValueError):
+            if maker.get("Name") == _NAME:
+                return {name: float(maker["Parameters"][name]) for name in _SETTINGS}
+    return None
+
+
+def _raw_of(description: dict) -> dict:
+    "What the dataset says of itself that `msvae prepare` made a dataset of; empty: unknown."
+    with suppress(LookupError, TypeError, ValueError, MsvaeError):
+        if any(maker.get("Name") == "msvae" for maker in _makers(description)):
+            source = unquote(urlparse(description["SourceDatasets"][0]["URL"]).path)
+            return read_json(Path(source) / "dataset_description.json")
+    return {}
 
 
 _SETTINGS = ("scale", "seed", "bias", "disease", "variation")
