@@ -2378,6 +2378,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'msvae_nbdev/show/explorer.py'),
                                            'msvae_nbdev.show.explorer.StartPanel.fill': ( 'show/explorer.html#startpanel.fill',
                                                                                           'msvae_nbdev/show/explorer.py'),
+                                           'msvae_nbdev.show.explorer.StartPanel.show_start': ( 'show/explorer.html#startpanel.show_start',
+                                                                                                'msvae_nbdev/show/explorer.py'),
                                            'msvae_nbdev.show.explorer.ViewPanel': ( 'show/explorer.html#viewpanel',
                                                                                     'msvae_nbdev/show/explorer.py'),
                                            'msvae_nbdev.show.explorer.ViewPanel.__init__': ( 'show/explorer.html#viewpanel.__init__',
