@@ -1009,7 +1009,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msvae_nbdev.figures._scaled': ('figures.html#_scaled', 'msvae_nbdev/figures.py'),
                                      'msvae_nbdev.figures._slice_rows': ('figures.html#_slice_rows', 'msvae_nbdev/figures.py'),
                                      'msvae_nbdev.figures._slice_slider': ('figures.html#_slice_slider', 'msvae_nbdev/figures.py'),
-                                     'msvae_nbdev.figures._still': ('figures.html#_still', 'msvae_nbdev/figures.py'),
                                      'msvae_nbdev.figures.brain_figure': ('figures.html#brain_figure', 'msvae_nbdev/figures.py'),
                                      'msvae_nbdev.figures.go.Figure.save': ('figures.html#go.figure.save', 'msvae_nbdev/figures.py'),
                                      'msvae_nbdev.figures.load_figures': ('figures.html#load_figures', 'msvae_nbdev/figures.py'),
