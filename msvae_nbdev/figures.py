@@ -12,7 +12,6 @@ import io
 import re
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
@@ -386,38 +385,27 @@ def pick_figure(
         raise MsvaeError(f"there is no figure {name!r}: use one of {names}")
     return figures[name]
 
-# %% ../nbs/04_figures.ipynb #e2cb08af
-ENDINGS = ("html", "png", "svg", "pdf")
-
 # %% ../nbs/04_figures.ipynb #77bd9791
+ENDINGS = (".html", ".png", ".svg", ".pdf")
+
+
 @patch
 def save(
     self: go.Figure,
     path: str | Path,  # ends in .html, .png, .svg or .pdf
-    scale: float = 3,  # pixels of a PNG for each pixel on the screen
 ) -> Path:  # of the file written
-    "Write a figure as a page or a still. `MsvaeError` for another ending, or without kaleido."
+    "Write a figure as a page, or as a still of its size on the screen; PNG in three times the pixels."
     path = Path(path)
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in ENDINGS:
-        raise MsvaeError(f"{path}: a figure is saved as one of .{', .'.join(ENDINGS)}")
-    if ending == "html":
-        content = self.to_html(config={"displaylogo": False}).encode()
-    else:
-        content = _still(self, ending, scale)
+    if path.suffix not in ENDINGS:
+        raise MsvaeError(f"{path}: a figure is saved as one of {', '.join(ENDINGS)}")
+    kind = path.suffix[1:]
+    try:
+        content = self.to_html().encode() if kind == "html" else self.to_image(kind, scale=3)
+    except RuntimeError as error:  # of plotly, where either is missing
+        raise MsvaeError(
+            f"{path} needs kaleido (pip install 'msvae_nbdev[figures]') and Chrome or Chromium "
+            "(Debian: apt-get install chromium; anywhere: kaleido_get_chrome)"
+        ) from error
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
-
-# %% ../nbs/04_figures.ipynb #ae5c3a67
-def _still(figure: go.Figure, ending: str, scale: float) -> bytes:
-    "A figure as kaleido draws it."
-    if find_spec("kaleido") is None:
-        raise MsvaeError(f".{ending} needs kaleido: pip install 'msvae_nbdev[figures]'")
-    try:
-        return figure.to_image(format=ending, scale=scale)
-    except RuntimeError as error:
-        raise MsvaeError(
-            "kaleido needs Chrome or Chromium: install one (Debian: apt-get install chromium; "
-            "anywhere: kaleido_get_chrome), or name it in the variable BROWSER_PATH"
-        ) from error

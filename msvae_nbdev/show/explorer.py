@@ -63,6 +63,11 @@ class StartPanel:
         if walk.space.name in self.run.options:
             self.run.value = walk.space.name
 
+    def show_start(self, name: str) -> None:
+        "Let the lists say where the walk began."
+        self.begin.value = name if name in dict(self.begin.options).values() else None
+        self.scan_list.value = name if name in self.scan_list.options else ""
+
 # %% ../../nbs/show/03_explorer.ipynb #3baaf79f
 LEGEND = (
     "<small>axial, coronal, sagittal; left is the patient's left. Below, if asked for: red where "
@@ -243,6 +248,8 @@ class LatentExplorer(LatentWalk):
 
     def start_from(self, name: str) -> None:
         super().start_from(name)
+        with self._callbacks.rest():
+            self.start_panel.show_start(name)
         self.draw()
 
     def move(self, number: int, value: float) -> None:

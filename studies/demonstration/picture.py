@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 from selenium import webdriver
 
 from msvae_nbdev.model.trained_run import load_run
@@ -22,10 +22,7 @@ from msvae_nbdev.show.page import is_phantom
 PICTURE = Path(__file__).parents[2] / "nbs" / "images" / "explorer.png"
 CELL = """from msvae_nbdev.show.explorer import LatentExplorer
 explorer = LatentExplorer({run!r}, dimensions=3)
-explorer.start_from("healthy")
-explorer.view.difference.value = True
-axis = explorer.directions[0]
-explorer.move(0, axis.high if "MS" in axis.label.split(" to ")[1] else axis.low)
+explorer.start_from("ms")
 explorer"""
 IDLE = """const open = [...(window.jupyterapp?.shell.widgets('main') ?? [])];
 return open.find(each => each.sessionContext)?.sessionContext.session?.kernel?.status == 'idle'"""
@@ -94,6 +91,9 @@ if __name__ == "__main__":
         finally:
             process.terminate()
             process.wait()
-    picture = Image.open(PICTURE).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture = Image.open(PICTURE).convert("RGB")
+    white = Image.new("RGB", picture.size, "white")
+    right = ImageChops.difference(picture, white).getbbox()[2]
+    picture = picture.crop((0, 0, right, picture.height))
     picture.save(PICTURE, optimize=True)
     print(f"{PICTURE}: {picture.size}, {PICTURE.stat().st_size / 1000:.0f} kB")
