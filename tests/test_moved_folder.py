@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib.metadata
 import io
+import json
 import os
 import re
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +186,58 @@ def _(folder):
     return re.sub(
         r"process \d+ on \S+, since [\d :-]+:", "process PID on HOST, since TIME:", text
     ).strip()
+
+
+def one_tested(folder: Path, command: str) -> str:
+    "What a command says of a run with a single test patient."
+    split = read_tsv(copied(folder) / "run/split.tsv")
+    patient = split.participant_id[split.split == "test"].iloc[0]
+    split["split"] = np.where(split.participant_id == patient, "test", "train")
+    write_tsv(split, folder / "run/split.tsv")
+    encode(folder / "run")
+    return said(folder, *command.split()).strip()
+
+
+@case(
+    "One test patient",
+    "`msvae classify run`",
+    "run: No class has two test patients: nothing can be said of the balanced accuracy (hold out more patients).",
+)
+def _(folder):
+    return one_tested(folder, "classify run")
+
+
+@case(
+    "One test patient",
+    "`msvae evaluate run`",
+    "One test patient: nothing can be said of others (hold out more patients).",
+)
+def _(folder):
+    return one_tested(folder, "evaluate run --samples 4").partition("detail. ")[2]
+
+
+def with_network(folder: Path, version: str) -> Path:
+    "The run, its encoder as another Keras might have written it, with an option that is not known."
+    path = copied(folder) / "run/encoder.keras"
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    parts["metadata.json"] = json.dumps({"keras_version": version}).encode()
+    parts["config.json"] = parts["config.json"].replace(b'"seed": null', b'"seed": null, "axes": 1')
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    return folder
+
+
+@case(
+    "Networks of a later Keras",
+    "a run that Keras 99.0.0 saved in a way that this one does not know",
+    "msvae: run/encoder.keras was saved by Keras 99.0.0, this is VERSION: "
+    "pip install 'keras>=99.0.0', or use the run where it was trained",
+)
+def _(folder):
+    text = said(with_network(folder, "99.0.0"), "encode", "run", "prepared")
+    return text.strip().replace(importlib.metadata.version("keras"), "VERSION")
 
 
 # --- the tests ---

@@ -13,7 +13,7 @@ import pytest
 from cases import Cases, write_file
 
 from msvae_nbdev.core import MsvaeError, keep_folder, read_tsv, write_json, write_tsv
-from msvae_nbdev.model.volumes import read_scans
+from msvae_nbdev.model.volumes import open_prepared, read_scans
 from msvae_nbdev.preparation import prepare as chapter
 from msvae_nbdev.preparation.prepare import prepare
 from msvae_nbdev.preparation.prepare_scan import SUFFIX, file_checksum, save_nifti
@@ -234,6 +234,38 @@ def _(folder):
 )
 def _(folder):
     return opened(folder, "a.nii.gz", "a.nii.gz")
+
+
+def packed(folder: Path, content: bytes | None) -> str:
+    "What becomes of a prepared folder whose volume holds these bytes, or is not there."
+    if content is not None:
+        write_file(folder / "a.nii.gz", content)
+    opened(folder, "a.nii.gz")
+    try:
+        return repr(open_prepared(folder))
+    except MsvaeError as error:
+        return "refused: " + str(error).replace(f"{folder}/", "")
+
+
+@case(
+    "scans.tsv of a prepared folder",
+    "a volume that was deleted",
+    "refused: a.nii.gz is listed in scans.tsv but cannot be read: No such file or directory; prepare again",
+)
+def _(folder):
+    return packed(folder, None)
+
+
+@case(
+    "scans.tsv of a prepared folder",
+    "a volume that was cut off",
+    "refused: a.nii.gz cannot be read, it is damaged (Compressed file ended before the "
+    "end-of-stream marker was reached): copy it again",
+)
+def _(folder):
+    volume = np.linspace(0, 1, int(np.prod(SHAPE)), dtype=np.float32).reshape(SHAPE)
+    save_nifti(volume, AFFINE, folder / "whole.nii.gz", code=4)
+    return packed(folder, (folder / "whole.nii.gz").read_bytes()[:-100])
 
 
 # --- the tests ---

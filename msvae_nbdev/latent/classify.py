@@ -195,8 +195,8 @@ def accuracy_sentence(
     result: dict,  # from `classify`
 ) -> str:
     "The balanced accuracy, and whether anything can be said of it."
+    if TOO_FEW in result["notes"]:
+        return f"{TOO_FEW[0].upper()}{TOO_FEW[1:]}."
     value, chance = result["balanced_accuracy"], result["balanced_accuracy_chance"]
     said = f"Balanced accuracy {value:.2f} on held-out patients, {chance:.2f} by chance"
-    if TOO_FEW in result["notes"]:
-        return f"{said}: {TOO_FEW}."
     return f"{said}. {merged_sentence(result)}".rstrip()

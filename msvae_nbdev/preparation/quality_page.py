@@ -193,7 +193,7 @@ _STYLE = (
     "@media(max-width:700px){body{margin:.8em}}"
     ".wide{overflow:auto;max-height:85vh}table{border-collapse:collapse;font-size:13px}\n"
     "td,th{padding:3px 8px;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}"
-    "td:nth-child(4){min-width:20em}"
+    "td:nth-child(4),td:nth-child(6){min-width:16em}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums}\n"
     "th{cursor:pointer;position:sticky;top:0;background:#fff;border-bottom:2px solid #888}"
     "th[data-s='1']::after{content:' \\25B4'}th[data-s='-1']::after{content:' \\25BE'}\n"

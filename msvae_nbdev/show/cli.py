@@ -233,7 +233,7 @@ def evaluate(
     prepared: opt.MovedFolder = None,
 ):
     "Measure reconstructions and samples (quality.json, quality_scans.tsv, figures)."
-    from msvae_nbdev.evaluation.evaluate import evaluate_run
+    from msvae_nbdev.evaluation.evaluate import ONE_PATIENT, evaluate_run
     from msvae_nbdev.model.trained_run import load_run
 
     result = evaluate_run(load_run(run, prepared), n_samples=samples, seed=seed)
@@ -242,6 +242,8 @@ def evaluate(
     said += f", {test['sharpness_ratio']:.0%} of the originals' detail"
     if test.get("lesion_fidelity") is not None:
         said += f", {max(test['lesion_fidelity'], 0):.0%} of the lesions' contrast"
+    if result["n"]["test_patients"] < 2:
+        said += f". {ONE_PATIENT}"
     typer.echo(f"{run}: {said}")
 
 # %% ../../nbs/show/12_cli.ipynb #39c0b9d6
