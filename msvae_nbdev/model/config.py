@@ -82,7 +82,9 @@ def _check_numbers(config: TrainingConfig) -> None:
     shares = {"learning_rate": (0, 1), "test": (0, 1), "validation": (0, 1), "intensity": (0, 1)}
     for name, (low, high) in shares.items():
         value = getattr(config, name)
-        above = isinstance(value, Real) and (value > low if name == "learning_rate" else value >= low)
+        above = isinstance(value, Real) and (
+            value > low if name == "learning_rate" else value >= low
+        )
         if not (above and value <= high):
             bound = "above" if name == "learning_rate" else "at least"
             raise MsvaeError(f"{name} is {value!r}: it must be {bound} {low} and at most {high}")
