@@ -743,6 +743,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'msvae_nbdev/evaluation/baselines.py'),
                                                   'msvae_nbdev.evaluation.baselines._components': ( 'evaluation/baselines.html#_components',
                                                                                                     'msvae_nbdev/evaluation/baselines.py'),
+                                                  'msvae_nbdev.evaluation.baselines._leading': ( 'evaluation/baselines.html#_leading',
+                                                                                                 'msvae_nbdev/evaluation/baselines.py'),
                                                   'msvae_nbdev.evaluation.baselines._mean_and_deviation': ( 'evaluation/baselines.html#_mean_and_deviation',
                                                                                                             'msvae_nbdev/evaluation/baselines.py'),
                                                   'msvae_nbdev.evaluation.baselines.fit_pca': ( 'evaluation/baselines.html#fit_pca',

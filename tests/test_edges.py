@@ -1,17 +1,26 @@
 """Hard edges: what is refused so that nothing of a user's is lost, and what damaged or endless files come to."""
 
+import gzip
+import json
+import os
 import shutil
+import signal
+import zipfile
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from cases import Cases, write_file
 
-from msvae_nbdev.core import MsvaeError, sweep, write_json
+from msvae_nbdev.core import MsvaeError, read_json, read_parquet, read_tsv, sweep, write_json
 from msvae_nbdev.latent.latents import surrogate_latents
 from msvae_nbdev.model.volumes import PreparedDataset
 from msvae_nbdev.phantom.simulate import simulate
+from msvae_nbdev.preparation.scan import read_volume
 from msvae_nbdev.space import SHAPE
 
 case = Cases("edges")
@@ -153,6 +162,170 @@ def _(folder):
     return unchanged(folder, lambda: audit_to(folder, "run"))
 
 
+# --- only files, and only what fits ---
+
+BOUNDED = "Only files, and only what fits"
+
+
+def readers() -> dict:
+    "What is read of a user's, by the name of the file."
+    from msvae_nbdev.cohort.sidecars import read_sidecar
+    from msvae_nbdev.cohort.tables import read_table
+    from msvae_nbdev.image_file import read_image
+    from msvae_nbdev.model.checkpoints import load_state
+    from msvae_nbdev.model.networks import build_decoder, build_encoder
+    from msvae_nbdev.model.trained_run import load_network
+    from msvae_nbdev.show.audit_table import read_features
+
+    nothing = SimpleNamespace(encoder=build_encoder(2), decoder=build_decoder(2))
+    return {
+        "scan.nii.gz": read_image,
+        "volume.nii.gz": read_volume,
+        "sidecar.json": read_sidecar,
+        "participants.tsv": lambda path: read_table(path, []),
+        "features.csv": read_features,
+        "use.tsv": read_tsv,
+        "lda.json": read_json,
+        "latents.parquet": read_parquet,
+        "encoder.keras": lambda path: load_network(path, (None, *SHAPE, 1)),
+        "last.npz": lambda path: load_state(nothing, path, networks_only=True),
+    }
+
+
+def each_refused(folder: Path, make) -> str:
+    "How many of the readers refuse what `make` puts in place of their file, each within seconds."
+    count = 0
+    for name, read in readers().items():
+        make(folder / name)
+        signal.alarm(20)
+        count += said(folder, partial(read, folder / name)).startswith("refused")
+        signal.alarm(0)
+    return f"{count} of {len(readers())} kinds of file are refused"
+
+
+ALL = "10 of 10 kinds of file are refused"
+
+
+@case(BOUNDED, "a pipe in place of a scan, a sidecar, a table, a network, latents", ALL)
+def _(folder):
+    return each_refused(folder, os.mkfifo)
+
+
+@case(BOUNDED, "a device that never ends, `/dev/zero`", ALL)
+def _(folder):
+    return each_refused(folder, lambda path: path.symlink_to("/dev/zero"))
+
+
+@case(BOUNDED, "a link that leads to itself", ALL)
+def _(folder):
+    return each_refused(folder, lambda path: path.symlink_to(path))
+
+
+@case(BOUNDED, "a link to a folder", ALL)
+def _(folder):
+    return each_refused(folder, lambda path: path.symlink_to(folder))
+
+
+@case(BOUNDED, "a prepared volume of some hundred bytes that claims 640x640x640 voxels",
+      "refused: claim.nii has 640x640x640 voxels, not 40x48x40: prepare it first")  # fmt: skip
+def _(folder):
+    header = nib.Nifti1Header()
+    header.set_data_shape((640, 640, 640))
+    write_file(folder / "claim.nii", header.binaryblock[:344] + b"n+1\0" + bytes(200))
+    return said(folder, lambda: read_volume(folder / "claim.nii"))
+
+
+@case(BOUNDED, "a prepared volume of 100 kB that unpacks to 100 MB",
+      "refused: bomb.nii.gz goes on for over 16 MiB after its last voxel: not a scan")  # fmt: skip
+def _(folder):
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.float32), np.diag([4.0, 4, 4, 1])).to_bytes()
+    write_file(folder / "bomb.nii.gz", gzip.compress(image + bytes(10**8)))
+    return said(folder, lambda: read_volume(folder / "bomb.nii.gz"))
+
+
+def network(folder: Path, **changes) -> str:
+    "What becomes of a network in whose recipe the first dense layer is another."
+    from msvae_nbdev.model.networks import build_encoder
+    from msvae_nbdev.model.trained_run import load_network
+
+    build_encoder(2).save(folder / "whole.keras")
+    whole = zipfile.ZipFile(folder / "whole.keras")
+    recipe = json.loads(whole.read("config.json"))
+    dense = next(each for each in recipe["config"]["layers"] if each["class_name"] == "Dense")
+    dense["class_name"] = changes.pop("class_name", "Dense")
+    dense["config"] |= changes
+    with zipfile.ZipFile(folder / "encoder.keras", "w") as changed:
+        for name in whole.namelist():
+            data = json.dumps(recipe) if name == "config.json" else whole.read(name)
+            changed.writestr(name, data)
+    return said(folder, lambda: load_network(folder / "encoder.keras", (None, *SHAPE, 1)))
+
+
+@case(BOUNDED, "a network of 20 MB whose recipe asks for 9 GB",
+      "refused: encoder.keras asks for weights of 9600 MB: it is no network of msvae")  # fmt: skip
+def _(folder):
+    return network(folder, units=250_000)
+
+
+@case(BOUNDED, "a network with a layer that runs code of its own",
+      "refused: encoder.keras cannot be opened as a Keras model: "
+      "a layer of the kind Lambda is no part of a network of msvae")  # fmt: skip
+def _(folder):
+    return network(folder, class_name="Lambda")
+
+
+@case(BOUNDED, "latents, a network or a checkpoint that were cut off",
+      "3 of 3 are refused")  # fmt: skip
+def _(folder):
+    whole = {"encoder.keras": folder / "whole.keras", "latents.parquet": folder / "x.parquet"}
+    network(folder)
+    surrogate_latents(0.05, 4).to_parquet(whole["latents.parquet"])
+    np.savez(folder / "x.npz", v0=np.zeros(1000))
+    count = 0
+    for name, path in (whole | {"last.npz": folder / "x.npz"}).items():
+        write_file(folder / name, path.read_bytes()[:-100])
+        count += said(folder, partial(readers()[name], folder / name)).startswith("refused")
+    return f"{count} of 3 are refused"
+
+
+# --- texts and numbers ---
+
+JSON = "Texts and numbers in JSON and tables"
+
+
+@case(JSON, "JSON that is nested 100 000 deep",
+      "refused: lda.json is not valid JSON: it is nested too deeply")  # fmt: skip
+def _(folder):
+    write_file(folder / "lda.json", "[" * 10**5)
+    return said(folder, lambda: read_json(folder / "lda.json"))
+
+
+@case(JSON, "a number of 5000 digits", "read as infinite")
+def _(folder):
+    write_file(folder / "lda.json", f'{{"a": {"9" * 5000}}}')
+    return "read as infinite" if read_json(folder / "lda.json")["a"] == np.inf else "no"
+
+
+@case(JSON, "a list in place of an object",
+      "refused: lda.json holds a list where an object belongs")  # fmt: skip
+def _(folder):
+    write_file(folder / "lda.json", "[1]")
+    return said(folder, lambda: read_json(folder / "lda.json"))
+
+
+@case(JSON, "a NUL in a table",
+      "refused: scans.tsv is not a table that can be read: it holds a NUL")  # fmt: skip
+def _(folder):
+    write_file(folder / "scans.tsv", "path\nx\0\n")
+    return said(folder, lambda: read_tsv(folder / "scans.tsv"))
+
+
+@case(JSON, "paths that are numbers", "read as text")
+def _(folder):
+    write_file(folder / "scans.tsv", "path\n001\n")
+    return "read as text" if read_tsv(folder / "scans.tsv").path[0] == "001" else "no"
+
+
 # --- the tests ---
 
 
@@ -183,6 +356,42 @@ def test_an_audit_is_written_again_but_not_over_another_page(tmp_path):
     shutil.copy(tmp_path / "audit/bias.json", tmp_path / "audit/audit.html")
     with pytest.raises(MsvaeError, match="holds no audit"):
         found.save(tmp_path / "audit")
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs(monkeypatch):
+    def hangs(*_):
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_damaged_volume_in_the_output_is_made_again(tmp_path, monkeypatch):
+    import test_output_folder as beside
+
+    from msvae_nbdev.preparation import prepare as chapter
+
+    monkeypatch.setattr(chapter, "run_pool", beside.stand_in)
+    monkeypatch.setattr(chapter, "check_quality", lambda _: SimpleNamespace(_asdict=dict))
+    beside.dataset(tmp_path / "data", a="x", b="y")
+    first = chapter.prepare(tmp_path / "data", tmp_path / "out", workers=1)
+    volume = tmp_path / "out" / first.path[0]
+    volume.write_bytes(volume.read_bytes()[:60])
+    again = chapter.prepare(tmp_path / "data", tmp_path / "out", workers=1)
+    assert again.status.tolist() == ["ok", "ok"]
+    assert read_volume(volume).shape == SHAPE
+
+
+def test_a_killed_simulation_comes_to_the_same_result(tmp_path):
+    import random
+
+    from kill import kill_often
+
+    outcomes = kill_often("simulate", tmp_path, {}, 1, random.Random(0))
+    assert [outcome["left"] for outcome in outcomes] == [0]
 
 
 if __name__ == "__main__":

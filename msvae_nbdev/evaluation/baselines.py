@@ -9,7 +9,7 @@ __all__ = ['MOST_AT_ONCE', 'PCABaseline', 'fit_pca']
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.decomposition import PCA
 
 from .similarity import check_volumes
 
@@ -39,7 +39,7 @@ class PCABaseline:
         "Project onto the components and back; cut to [0, 1]."
         return np.clip(self.inverse_transform(self.transform(volumes)), 0, 1)
 
-# %% ../../nbs/evaluation/04_baselines.ipynb #6b348b31
+# %% ../../nbs/evaluation/04_baselines.ipynb #8b655e31
 MOST_AT_ONCE = 1000  # training scans that are held in memory
 
 
@@ -59,7 +59,7 @@ def _mean_and_deviation(train) -> tuple:  # (i, j, k) each
     deviation = np.sqrt(np.maximum(square / len(train) - mean**2, 0))
     return mean.astype(np.float32), deviation
 
-
+# %% ../../nbs/evaluation/04_baselines.ipynb #6efc97fe
 def _components(train, varying: np.ndarray, count: int, seed: int, mirrored: bool) -> np.ndarray:
     "Principal components of the voxels that vary, at once or batch by batch."
 
@@ -70,13 +70,23 @@ def _components(train, varying: np.ndarray, count: int, seed: int, mirrored: boo
     if len(train) <= MOST_AT_ONCE:
         parts = np.concatenate([voxels(volumes) for volumes in _batches(train)])
         pca = PCA(count, copy=False, svd_solver="randomized", random_state=seed).fit(parts)
-    else:
-        pca = IncrementalPCA(count)
-        for volumes in _batches(train, max(256, 2 * count)):
-            pca.partial_fit(voxels(volumes))
-    return pca.components_.astype(np.float32)
+        return pca.components_.astype(np.float32)
+    mean = sum(voxels(volumes).sum(0, dtype=np.float64) for volumes in _batches(train))
+    mean = (mean / len(train) / (1 + mirrored)).astype(np.float32)
+    centred = lambda: (voxels(volumes) - mean for volumes in _batches(train))  # noqa: E731
+    return _leading(centred, len(mean), count, seed)
 
+# %% ../../nbs/evaluation/04_baselines.ipynb #92ede069
+def _leading(batches, size: int, count: int, seed: int, passes: int = 5) -> np.ndarray:
+    "Principal axes (count, size) of centred batches, by randomised subspace iteration."
+    basis = np.random.default_rng(seed).standard_normal((size, count + 10), np.float32)
+    for _ in range(passes):
+        product = sum(batch.T @ (batch @ basis) for batch in batches())
+        basis, _ = np.linalg.qr(product)
+    scatter = sum((scores := batch @ basis).T @ scores for batch in batches())
+    return (basis @ np.linalg.eigh(scatter)[1][:, ::-1][:, :count]).T
 
+# %% ../../nbs/evaluation/04_baselines.ipynb #6b348b31
 def fit_pca(
     train: np.ndarray,  # (n, i, j, k[, 1]), training scans; or what is indexed like it
     latent_dim: int,  # components wanted

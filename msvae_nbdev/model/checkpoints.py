@@ -80,7 +80,10 @@ def load_state(
     "Put everything back. `MsvaeError` where the file is damaged or of another model."
     variables = _variables(model, networks_only)
     sizes = [math.prod(variable.shape) for variable in variables]
-    check_archive(path, 2**20 + 16 * sum(sizes) + 1024 * len(sizes))  # the facts are the history
+    try:
+        check_archive(path, 2**24 + 16 * sum(sizes) + 1024 * len(sizes))  # 16 MB of history
+    except MsvaeError as error:
+        raise MsvaeError(f"{error}: delete it to start this run anew") from error
     try:
         with np.load(path) as state:
             arrays = [state[f"v{number}"] for number in range(len(state.files) - 1)]

@@ -428,6 +428,9 @@ def with_labels(
     return pd.concat([scans.iloc[rows].reset_index(drop=True), table[own]], axis=1)
 
 # %% ../../nbs/model/08_trained_run.ipynb #b78a34ca
+_OF_FILES = ("source", "reason", "notes", "attention", "use")  # may name a person or a machine
+
+
 def encode(
     run: str | os.PathLike | TrainedRun,  # run folder
     prepared: str | os.PathLike | PreparedDataset | None = None,  # None: the cohort of the run
@@ -443,7 +446,8 @@ def encode(
         prepared = open_prepared(prepared, run.config["include_suspect"])
     names = [f"z_{number}" for number in range(run.latent_dim)]
     latent = pd.DataFrame(run.encode(prepared.volumes), columns=names)
-    table = pd.concat([label_split(run, prepared), latent], axis=1)
+    known = label_split(run, prepared).drop(columns=list(_OF_FILES), errors="ignore")
+    table = pd.concat([known, latent], axis=1)
     if output is None:
         external = (table.split == "external").all()
         name = prepared.path.resolve().name

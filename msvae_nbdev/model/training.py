@@ -321,7 +321,9 @@ def _finish(job: TrainingJob, model: keras.Model, epochs_done: int) -> None:
         with atomic_path(run / f"{network.name}.keras") as temporary:
             network.save(temporary)
     facts = {"seed": config.seed, "data_hash": config.data_hash, "epoch_kept": kept}
-    write_json(provenance(**facts, arguments=dataclasses.asdict(config)), run / "provenance.json")
+    arguments = dataclasses.asdict(config)
+    del arguments["prepared"]  # a path of this machine, which stands in config.json
+    write_json(provenance(**facts, arguments=arguments), run / "provenance.json")
     for name in ("last.npz", "best.npz"):  # three quarters of a run
         (checkpoints / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # what else is in it is not ours

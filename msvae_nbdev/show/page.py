@@ -186,7 +186,7 @@ def describe_data(
     if folder is None or not Path(folder).is_dir():
         return DataOrigin(
             "person",
-            f"The prepared folder {folder or ''} is not there, so it cannot be told whether the "
+            f"The prepared folder {Path(folder or '').name} is not there, so it cannot be told whether the "
             "scans are phantoms: treat them as scans of persons.",
         )
     if _is_simulated(Path(folder) / "dataset_description.json"):

@@ -323,7 +323,7 @@ def _record(run: str | Path, space: LatentSpace, rows: list) -> dict:
     "The contents of the JSON file."
     kept = ("temperature", "reason", "as_given", "tempered")
     return {
-        "run": str(run),
+        "run": Path(run).resolve().name,
         "note": NOT_FOR_DIAGNOSIS,
         "peers": int(space.held_out.sum()),
         "calibration": space.calibration and {name: space.calibration[name] for name in kept},

@@ -264,7 +264,7 @@ def provenance_section(
 ) -> str:  # HTML, folded
     "Settings, versions, seeds and hardware, a column per run."
     facts = [
-        {f"setting: {name}": value for name, value in run.config.items()}
+        {f"setting: {name}": value for name, value in run.config.items() if name != "prepared"}
         | _flatten(run.provenance or {})
         for run in runs
     ]

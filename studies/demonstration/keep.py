@@ -16,7 +16,7 @@ if __name__ == "__main__":
         for name in KEPT:
             shutil.copy(run / name, target / name)
         provenance = json.loads((run / "provenance.json").read_text())
-        provenance["arguments"].pop("prepared")
+        provenance["arguments"].pop("prepared", None)
         (target / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
         latents = pd.read_parquet(run / "latents.parquet")
         latents.drop(columns=["path", "source"], errors="ignore").to_parquet(

@@ -55,7 +55,7 @@ def keep(path: str) -> Path:
         for each in description["GeneratedBy"]
         if each["Name"] == "msvae simulate"
     )
-    provenance["arguments"].pop("prepared")
+    provenance["arguments"].pop("prepared", None)
     write_json(
         provenance | {"cohort": cohort, "evaluation_seconds": round(seconds, 1)},
         target / "provenance.json",
