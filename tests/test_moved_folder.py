@@ -23,14 +23,13 @@ from cases import Cases
 
 import msvae_nbdev as ms
 from msvae_nbdev.core import (
-    LOCK_NAME,
     MsvaeError,
-    keep_folder,
     read_json,
     read_tsv,
     write_json,
     write_tsv,
 )
+from msvae_nbdev.folder_lock import LOCK_NAME, keep_folder
 from msvae_nbdev.model import training
 from msvae_nbdev.model.trained_run import encode
 from msvae_nbdev.model.training import train

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from cases import Cases, write_file
 
-from msvae_nbdev.core import MsvaeError, keep_folder, read_tsv, write_json, write_tsv
+from msvae_nbdev.core import MsvaeError, read_tsv, write_json, write_tsv
+from msvae_nbdev.folder_lock import keep_folder
 from msvae_nbdev.model.volumes import open_prepared, read_scans
 from msvae_nbdev.preparation import prepare as chapter
 from msvae_nbdev.preparation.prepare import prepare

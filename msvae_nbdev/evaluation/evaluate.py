@@ -40,7 +40,8 @@ from msvae_nbdev.evaluation.sharpness import (
     resolution_figure,
 )
 from .similarity import brain_mask, check_pair, check_volumes
-from ..figures import save_figure, slice_figure
+from ..figures import save_figure
+from ..slice_figure import slice_figure
 from ..groups import as_labels, group_label, group_order
 from ..safe_output import defuse
 

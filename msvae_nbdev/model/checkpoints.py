@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLLAPSED_EPOCHS', 'CURVES_CAPTION', 'CURVES', 'save_arrays', 'save_state', 'load_state', 'check_collapse',
-           'mean_image', 'curves_figure', 'write_history', 'Recorder']
+           'mean_image', 'curves_figure', 'write_history', 'Recorder', 'tensorboard_callback']
 
 # %% ../../nbs/model/07_checkpoints.ipynb #7f17acd6
 import json
@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +330,15 @@ def line(self: Recorder) -> str:
         margin = float(keras.ops.convert_to_numpy(self.model.current_margin()))
         values += f"; {describe_kl(row['kl_real'], row['kl_sample'], margin)}"
     return f"epoch {row['epoch']}/{epochs}, {row['seconds']:.1f} s: {values}; {left:.0f} s left"
+
+# %% ../../nbs/model/07_checkpoints.ipynb #7ffa34f0
+def tensorboard_callback(
+    run: Path,  # the run folder
+) -> keras.callbacks.Callback:
+    "Events for TensorBoard. `MsvaeError` where it is not installed."
+    if find_spec("tensorboard") is None:
+        raise MsvaeError(
+            "TensorBoard is not installed: pip install tensorboard, or leave the option out "
+            "(history.csv and the run's figures hold the same curves)"
+        )
+    return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['compute_policy', 'dtype_policy', 'default_strategy', 'is_chief', 'use_cores', 'build_networks', 'make_model',
-           'TrainingJob', 'make_job', 'tensorboard_callback', 'recalibrate', 'train']
+           'TrainingJob', 'make_job', 'recalibrate', 'train']
 
 # %% ../../nbs/model/09_training.ipynb #360bc670
 import contextlib
@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,19 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
-    keep_folder,
     provenance,
     write_json,
     write_tsv,
 )
+from ..folder_lock import keep_folder
 from .batches import ordered_batches, training_batches
-from .checkpoints import Recorder, load_state, mean_image, write_history
+from msvae_nbdev.model.checkpoints import (
+    Recorder,
+    load_state,
+    mean_image,
+    tensorboard_callback,
+    write_history,
+)
 from msvae_nbdev.model.config import (
     OBJECTIVES,
     TrainingConfig,
@@ -206,18 +211,6 @@ def _split_scans(prepared: PreparedDataset, config: TrainingConfig) -> pd.DataFr
     )
     split = prepared.table[["participant_id", "session_id", "diagnosis", "path"]]
     return split.assign(split=parts)
-
-# %% ../../nbs/model/09_training.ipynb #d541b54f
-def tensorboard_callback(
-    run: Path,  # the run folder
-) -> keras.callbacks.Callback:
-    "Events for TensorBoard. `MsvaeError` where it is not installed."
-    if find_spec("tensorboard") is None:
-        raise MsvaeError(
-            "TensorBoard is not installed: pip install tensorboard, or leave the option out "
-            "(history.csv and the run's figures hold the same curves)"
-        )
-    return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False)
 
 # %% ../../nbs/model/09_training.ipynb #c890aaae
 def _callbacks(job: TrainingJob, history: list, lines: bool, tensorboard: bool, save_every: float):

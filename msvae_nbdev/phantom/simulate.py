@@ -23,7 +23,6 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
-    keep_folder,
     read_json,
     read_tsv,
     sweep,
@@ -31,6 +30,7 @@ from msvae_nbdev.core import (
     write_json,
     write_tsv,
 )
+from ..folder_lock import keep_folder
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,

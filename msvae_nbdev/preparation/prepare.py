@@ -26,7 +26,6 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_folder,
-    keep_folder,
     read_json,
     read_tsv,
     sweep,
@@ -34,6 +33,7 @@ from msvae_nbdev.core import (
     write_json,
     write_tsv,
 )
+from ..folder_lock import keep_folder
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS, call_attention, check_quality, is_used
