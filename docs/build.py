@@ -149,6 +149,13 @@ def front_matter(cell) -> str:
     )
 
 
+def only_markdown(cell) -> str:
+    "What a cell that is not shown wrote as markdown, such as a page of reference: with its headings."
+    shown = [output.get("data", {}).get("text/markdown", "") for output in cell.outputs]
+    hidden = str(cell.directives.get("echo", "")).strip().lower() == "false"
+    return "".join(shown[0]) if hidden and len(shown) == 1 else ""
+
+
 def tags_of(directives: dict) -> list[str]:
     "Quarto's cell options in MyST-NB's words."
     tags = {
@@ -176,6 +183,8 @@ def convert_notebook(notebook, page: str):
             and cell.outputs
         ):
             cell = mk_cell(symbol_markdown(shown_markdown(cell, page)), "markdown")
+        elif cell.cell_type == "code" and (text := only_markdown(cell)):
+            cell = mk_cell(text, "markdown")
         elif cell.cell_type == "code":
             cell.metadata = {"tags": tags_of(cell.directives)}
             cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.MULTILINE).strip()

@@ -218,12 +218,12 @@ class LatentExplorer(LatentWalk):
         self.widgets = w = _widgets()
         self.start_panel = StartPanel(list(self.runs))
         self.view, self.saving = ViewPanel(), SavePanel()
-        self.slider_box, self.bars, self.status = w.VBox(), w.HTML(), w.HTML()
+        self.slider_box = w.VBox()
+        self.bars, self.status, self.map_legend = w.HTML(), w.HTML(), w.HTML()
         self.map = w.Image(format="png", layout=w.Layout(width=f"{MAP_SIZE[0]}px"))
-        self.map_legend = w.HTML(layout=w.Layout(width=f"{MAP_SIZE[0]}px"))
-        left = [self.start_panel.box, self.slider_box, self.map, self.map_legend, self.bars]
-        wide = w.Layout(width="560px", max_width="100%")
-        right = w.VBox([self.view.box, self.saving.box, self.status], layout=wide)
+        left = [self.start_panel.box, self.slider_box, self.bars]
+        seen = [self.view.box, self.map, self.map_legend, self.saving.box, self.status]
+        right = w.VBox(seen, layout=w.Layout(width="560px", max_width="100%"))
         self.app = w.HBox(
             [w.VBox(left, layout=w.Layout(width="350px")), right],
             layout=w.Layout(flex_flow="row wrap"),
