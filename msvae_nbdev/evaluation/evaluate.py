@@ -41,9 +41,9 @@ from msvae_nbdev.evaluation.sharpness import (
 )
 from .similarity import brain_mask, check_pair, check_volumes
 from ..figures import save_figure
-from ..slice_figure import slice_figure
 from ..groups import as_labels, group_label, group_order
 from ..safe_output import defuse
+from ..slice_figure import slice_figure
 
 # %% ../../nbs/evaluation/08_evaluate.ipynb #0de55b0a
 def _compared_with_pca(quality: dict) -> str:
