@@ -28,7 +28,7 @@ def made_up(folder: Path, scans: int) -> Path:
     rng = np.random.default_rng(0)
     prepared, run = folder / "prepared", folder / "run"
     people = [f"sub-{row // 2:05}" for row in range(scans)]
-    table = pd.DataFrame({"participant_id": people, "session_id": "", "status": "ok"})
+    table = pd.DataFrame({"participant_id": people, "session_id": "ses-1", "status": "ok"})
     table["diagnosis"] = np.array(["healthy", "ms"])[np.arange(scans) // 2 % 2]
     table["age"], table["path"] = 40.0, [f"{row}.nii.gz" for row in range(scans)]
     prepared.mkdir()
