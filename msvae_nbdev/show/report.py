@@ -127,7 +127,7 @@ def _classes(runs: list) -> str:
         interval = "" if low is None else f" (95 % interval {low:.2f} to {high:.2f})"
         return (
             f"balanced accuracy {run.lda['balanced_accuracy']:.2f}{interval}, by guessing "
-            f"{run.lda['balanced_accuracy_chance']:.2f}"
+            f"{run.lda['balanced_accuracy_chance']:.2f} ({len(run.lda['labels'])} classes)"
         )
 
     said = _each(runs, say)
@@ -154,7 +154,10 @@ def _without_images(runs: list) -> str:
             f"{_number(each['balanced_accuracy'], '.2f')} from {name}"
             for name, each in known.items()
         )
-        return values and f"{values} (by guessing {bias['latent_only']['chance']:.2f})"
+        chance = (
+            f"{bias['latent_only']['chance']:.2f}, {len(bias['labels'])} classes" if values else ""
+        )
+        return values and f"{values} (by guessing {chance})"
 
     said = _each(runs, say)
     return (
