@@ -27,8 +27,8 @@ from msvae_nbdev.evaluation.set_distances import (
 )
 from .sharpness import artefact, band_power, soft_window
 from .similarity import check_volumes, ms_ssim
-from ..model.volumes import ReorderedVolumes
 from ..figures import brain_figure
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/evaluation/07_samples.ipynb #3524154b
 def pair_differences(
