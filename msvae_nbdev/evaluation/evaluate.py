@@ -154,7 +154,7 @@ def _score_model(originals, reconstructions, mask, patients, lesions, seed: int)
     return Evaluation(quality, scores, spectral.frequencies, curves)
 
 # %% ../../nbs/evaluation/09_evaluate.ipynb #55fd100b
-MOST_HELD_OUT = 1000  # scans: of more, so many are drawn, by patients
+MOST_HELD_OUT = 500  # scans: of more, so many are drawn, by patients
 
 
 def _score_baselines(evaluation: Evaluation, originals, mask, patients, lesions) -> None:

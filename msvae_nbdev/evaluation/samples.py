@@ -28,6 +28,7 @@ from msvae_nbdev.evaluation.set_distances import (
 from .sharpness import artefact, band_power, soft_window
 from .similarity import check_volumes, ms_ssim
 from ..figures import brain_figure
+from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/evaluation/07_samples.ipynb #3524154b
 def pair_differences(
@@ -189,9 +190,14 @@ def score_samples(
     return numbers | {"intervals": intervals}, nearest
 
 # %% ../../nbs/evaluation/07_samples.ipynb #8ff98403
-def _features(volumes: np.ndarray, window: np.ndarray, scales: list) -> SetFeatures:
-    details, _ = detail_features(volumes, window, scales)
-    return SetFeatures(details, region_features(volumes, window))
+def _features(volumes, window: np.ndarray, scales: list, size: int = 128) -> SetFeatures:
+    "The features of all volumes, of which only so many are in memory at a time."
+    details, regions = [], []
+    for start in range(0, len(volumes), size):
+        part = volumes[np.arange(start, min(start + size, len(volumes)))]
+        details.append(detail_features(part, window, scales)[0])
+        regions.append(region_features(part, window))
+    return SetFeatures(np.concatenate(details), np.concatenate(regions))
 
 # %% ../../nbs/evaluation/07_samples.ipynb #125194a6
 def draw_scans(
@@ -222,7 +228,7 @@ def compare_samples(
         return *score_samples(samples, originals, mask, patients, seed=seed), 0
     people = np.arange(len(train)) if train_patients is None else np.asarray(train_patients)
     rows = draw_scans(people, MOST_COMPARED, seed)
-    known = np.asarray(train[rows]), people[rows]
+    known = ReorderedVolumes(train, rows), people[rows]
     numbers, nearest = score_samples(samples, originals, mask, patients, *known, seed)
     return numbers, nearest.assign(neighbour=rows[nearest["neighbour"]]), len(rows)
 
