@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from .figures import PLANE_AXIS, PLANES, VIEW, _grey_levels, png_uri
+from .figures import _LEFT_NOTE, PLANE_AXIS, PLANES, VIEW, _grey_levels, png_uri
 from .space import AFFINE
 
 # %% ../nbs/09_slice_figure.ipynb #a0ab1fc1

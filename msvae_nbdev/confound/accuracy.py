@@ -200,7 +200,7 @@ def accuracy_figure(
     errors = dict(array=table.high - value, arrayminus=value - table.low, color="#999")
     points = go.Scatter(
         x=value.to_numpy(),
-        y=["<br>".join(wrap(label, 24)) for label in table.index],  # for narrow screens
+        y=["<br>".join(wrap(label, 30)) for label in table.index],  # for narrow screens
         mode="markers",
         marker=dict(size=11, color=[_predictor_color(name) for name in table.predictor]),
         error_x=dict(errors, type="data"),
@@ -216,7 +216,7 @@ def accuracy_figure(
     )
     figure.update_xaxes(title="balanced accuracy", range=[0, 1.02])
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(template="msvae", title=title, height=560, margin=dict(l=20, t=80))
+    return figure.update_layout(template="msvae", title=title, height=620, margin=dict(l=20, t=80))
 
 # %% ../../nbs/confound/06_accuracy.ipynb #740318ed
 def _predictor_color(name: str) -> str:

@@ -20,6 +20,7 @@ from .intervals import bootstrap_ratio, bootstrap_weights
 from .lesion_contrast import find_lesions
 from .quality_in_words import describe_quality
 from msvae_nbdev.evaluation.reconstructions import (
+    ERROR_GAIN,
     error_difference,
     reconstruction_figure,
     score_scans,

@@ -7,9 +7,7 @@ __all__ = ['is_finished', 'Record', 'TrainedRun', 'holds_cohort', 'check_finishe
            'encode']
 
 # %% ../../nbs/model/09_trained_run.ipynb #51ef9626
-import json
 import os
-import zipfile
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
