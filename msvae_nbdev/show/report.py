@@ -67,7 +67,7 @@ def _people(run: TrainedRun, who: str) -> str | None:
     if "n_train_patients" in lda:
         trained += f" of {lda['n_train_patients']} {who.rstrip(',')}"
     return (
-        f"It was trained on {trained} and judged on {n['test_scans']} scans of "
+        f"Trained on {trained} and judged on {n['test_scans']} scans of "
         f"{n['test_patients']} others."
     )
 
@@ -93,10 +93,11 @@ def _images(runs: list) -> str:
             return None
         test, pca = run.quality["test"], run.quality["baseline"].get("pca", {})
         beside = f" (a PCA of the same size: {pca['mse']:.4f})" if pca else ""
+        known = test.get("resolution_mm") is not None
+        resolution = f", resolution {test['resolution_mm']:.0f} mm" if known else ""
         return (
             f"mean squared error {test['mse']:.4f}{beside}, detail "
-            f"{_share(test['sharpness_ratio'])} of the originals', resolution "
-            f"{_number(test.get('resolution_mm'), '.0f')} mm"
+            f"{_share(test['sharpness_ratio'])} of the originals'{resolution}"
         )
 
     said = _each(runs, say)
