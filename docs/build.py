@@ -285,6 +285,44 @@ def write_pages(sections: list[tuple[str, list[str]]]) -> None:
         )
 
 
+# --- for programs that read ---
+
+
+def plain_text(notebook) -> str:
+    "A notebook as Markdown: its text and its code, without the outputs and the hidden cells."
+    kept = [
+        cell
+        for cell in notebook.cells
+        if cell.source.strip() and not re.search(r"^#\|\s*(hide|default_exp)", cell.source, re.M)
+    ]
+    code = {
+        cell.id: re.sub(r"^#\|.*\n", "", cell.source, flags=re.M).strip()
+        for cell in kept
+        if cell.cell_type == "code"
+    }
+    return "\n\n".join(
+        f"```python\n{code[cell.id]}\n```" if cell.cell_type == "code" else cell.source
+        for cell in kept
+        if cell.cell_type in ("code", "markdown")
+    )
+
+
+def write_plain(sections: list[tuple[str, list[str]]], site: Path) -> None:
+    "A Markdown twin of each page, and `llms.txt`, which lists them with what each is about."
+    lines = []
+    for caption, paths in sections:
+        lines += ["", f"## {caption or 'Overview'}", ""]
+        for path in paths:
+            text, twin = plain_text(read_nb(NOTEBOOKS / path)), f"{page_name(path)}.md"
+            (site / twin).write_text(f"{text}\n", encoding="utf-8")
+            title = re.search(r"^# (.*)$", text, re.M)
+            about = re.search(r"^> (.*)$", text, re.M)
+            said = f": {about[1]}" if about else ""
+            lines.append(f"- [{title[1] if title else page_name(path)}]({twin}){said}")
+    text = "\n".join(["# msvae", *lines])
+    (site / "llms.txt").write_text(f"{text}\n", encoding="utf-8")
+
+
 # --- the site ---
 
 
@@ -331,6 +369,7 @@ def main() -> (
             "\n".join(f"docs: loads from the network: {line}" for line in foreign), file=sys.stderr
         )
         return 1
+    write_plain(sections, BUILT)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(BUILT, SITE)
     print(
