@@ -239,7 +239,8 @@ def table(folder: Path) -> None:
         for name in plan()
         if (folder / f"{name}.json").exists()
     }
-    rows = kept_rows() | {name: {"name": name, **result} for name, result in found.items()}
+    found = {name: {"name": name, **plan()[name], **result} for name, result in found.items()}
+    rows = kept_rows() | found
     if "pca-0" not in rows:
         rows |= {row["name"]: row for row in pca_rows(folder)}
     order = [name for name in (*plan(), "pca-0", "pca-1") if name in rows]
