@@ -1,7 +1,7 @@
 """Pages that were made from hostile texts, in a real browser: nothing runs, nothing is asked for, the figures stand."""
 
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +35,7 @@ def outside():
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield SimpleNamespace(asked=asked, url=f"http://127.0.0.1:{server.server_port}")
     server.shutdown()

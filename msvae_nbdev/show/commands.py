@@ -232,7 +232,8 @@ def evaluate(
     prepared: opt.MovedFolder = None,
 ):
     "Measure reconstructions and samples (quality.json, quality_scans.tsv, figures)."
-    from msvae_nbdev.evaluation.evaluate import ONE_PATIENT, evaluate_run
+    from msvae_nbdev.evaluation.evaluate import evaluate_run
+    from msvae_nbdev.evaluation.quality_in_words import ONE_PATIENT
     from msvae_nbdev.model.trained_run import load_run
 
     result = evaluate_run(load_run(run, prepared), n_samples=samples, seed=seed)
