@@ -1,6 +1,7 @@
 """The habits of the house: how long a cell is, how wide a line, what an exported cell holds."""
 
 import ast
+import importlib
 import json
 import re
 from pathlib import Path
@@ -93,3 +94,26 @@ def test_first_steps_are_few():
         if not source.startswith("#| hide")
     ]
     assert sum(bool(line.strip()) for source in shown for line in source.splitlines()) <= 15
+
+
+def test_names_that_are_imported_late_exist():
+    "Imports inside functions, and those of tests and studies, of names that have moved."
+    files = [*(ROOT / "tests").glob("*.py"), *(ROOT / "studies").rglob("*.py")]
+    files += [path for path in (ROOT / "msvae_nbdev").rglob("*.py") if path.name != "_modidx.py"]
+    missing = []
+    for path in files:
+        package = [*path.relative_to(ROOT).with_suffix("").parts][:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            if module.startswith("msvae_nbdev") and module.count(".") > 0:
+                known = vars(importlib.import_module(module))
+                missing += [
+                    f"{path.name}: {module}.{name.name}"
+                    for name in node.names
+                    if name.name not in (*known, "*")
+                    and not (ROOT / module.replace(".", "/") / f"{name.name}.py").exists()
+                ]
+    assert missing == []
