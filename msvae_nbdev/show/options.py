@@ -322,7 +322,7 @@ DemoFolder = Annotated[Path, typer.Argument(help="Folder to write; a second call
 DemoSize = Annotated[
     Size,
     typer.Option(
-        help="tiny takes two or three minutes, to see that it runs; small takes under ten minutes."
+        help="tiny takes two or three minutes, to see that it runs; small takes some ten minutes."
     ),
 ]
 
