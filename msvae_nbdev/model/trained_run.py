@@ -151,7 +151,7 @@ def _overview(run: TrainedRun) -> str:
 
 # %% ../../nbs/model/09_trained_run.ipynb #01c19720
 def holds_cohort(
-    run: TrainedRun,
+    run: TrainedRun,  # with its hash and split
     prepared: PreparedDataset,  # any cohort
 ) -> bool:
     "Whether a prepared folder holds the very scans on which a run was trained."

@@ -101,7 +101,7 @@ def _simulated(plan: StudyPlan, rows: list) -> tuple:  # (seconds of a scan, byt
 
 # %% ../../nbs/show/10_study.ipynb #238ebb6b
 def budget(
-    plan: StudyPlan,
+    plan: StudyPlan,  # its scale, models and epochs
     workers: int | None = None,  # processes of the simulation; None: one per processor
 ) -> pd.DataFrame:  # a row per stage, and all: minutes and gigabytes
     "How long a study will take on this machine, and how much disk."
