@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core import MsvaeError
 from ..phantom.imaging import plan_cohort, simulate_prepared
-from .demo import Clock
+from .demo import Clock, analyse
 from ..space import SHAPE
 
 # %% ../../nbs/show/10_study.ipynb #570c8dc7
@@ -119,25 +119,6 @@ def budget(
     table.loc["all"] = table.sum()
     return table
 
-# %% ../../nbs/show/10_study.ipynb #15c4ba65
-def _analyse(run: Path, prepared: Path, ceiling: dict | None) -> dict | None:  # the ceiling
-    "Encode, evaluate, classify and audit one run, as far as that is not done."
-    from msvae_nbdev.confound.audit import audit_run
-    from msvae_nbdev.core import read_json
-    from msvae_nbdev.evaluation.evaluate import evaluate_run
-    from msvae_nbdev.latent.classify_run import classify_run
-    from msvae_nbdev.model.trained_run import encode
-
-    if not (run / "latents.parquet").exists():
-        encode(run, prepared)
-    if not (run / "quality.json").exists():
-        evaluate_run(run)
-    if not (run / "lda.json").exists():
-        classify_run(run, ceiling=ceiling)
-    if not (run / "bias.json").exists():
-        audit_run(run)
-    return read_json(run / "lda.json")["information"]["sources"].get("ceiling")
-
 # %% ../../nbs/show/10_study.ipynb #60ed441e
 def study(
     folder: str | Path,  # to write; a second call goes on in it
@@ -167,7 +148,7 @@ def study(
     for run in runs:
         say(f"train and analyse {run.name}")
         train(prepared, run, **plan.training(run.name))
-        ceiling = _analyse(run, prepared, ceiling)
+        ceiling = analyse(run, prepared, ceiling)
     page = study_page(runs, folder / "study.html")
     say(f"done: open {page}")
     return page
