@@ -50,6 +50,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'msvae_nbdev/cohort/dicom.py'),
                                           'msvae_nbdev.cohort.dicom._identify': ( 'cohort/dicom.html#_identify',
                                                                                   'msvae_nbdev/cohort/dicom.py'),
+                                          'msvae_nbdev.cohort.dicom._is_import': ( 'cohort/dicom.html#_is_import',
+                                                                                   'msvae_nbdev/cohort/dicom.py'),
                                           'msvae_nbdev.cohort.dicom._is_later': ( 'cohort/dicom.html#_is_later',
                                                                                   'msvae_nbdev/cohort/dicom.py'),
                                           'msvae_nbdev.cohort.dicom._judge': ('cohort/dicom.html#_judge', 'msvae_nbdev/cohort/dicom.py'),
