@@ -268,10 +268,8 @@ def _is_import(out: Path) -> bool:
     "Whether a dataset was begun by an import."
     path = out / "dataset_description.json"
     known = read_json(path) if path.exists() else {}
-    made_by = known.get("GeneratedBy")
-    made_by = made_by if isinstance(made_by, list) else []
-    names = [maker.get("Name") for maker in made_by if isinstance(maker, dict)]
-    return known.get("DatasetType") == "raw" and "msvae" in names
+    made_by = str(known.get("GeneratedBy"))  # whatever stands there
+    return known.get("DatasetType") == "raw" and "'Name': 'msvae'" in made_by
 
 # %% ../../nbs/cohort/12_dicom.ipynb #e7a0053c
 def _identify(jobs: list, known: list) -> None:

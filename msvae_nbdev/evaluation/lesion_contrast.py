@@ -9,7 +9,6 @@ __all__ = ['LESION_ML', 'VENTRICLE_REACH', 'SURFACE_DEPTH', 'FLUID', 'TISSUE', '
 # %% ../../nbs/evaluation/03_lesion_contrast.ipynb #30131362
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import nibabel as nib
 import numpy as np
@@ -23,6 +22,7 @@ from ..phantom.head import load_head
 from ..phantom.imaging import scan_maps
 from ..phantom.lesions import make_lesion_load, make_lesion_maps
 from ..phantom.pose import Grid, make_pose, registered_affine
+from ..privacy import source_dataset
 from msvae_nbdev.space import (
     AFFINE,
     FACTOR,
@@ -127,7 +127,7 @@ def _lesion_sources(prepared: Path) -> tuple:  # (raw dataset, settings of `simu
     "Where the truth of a prepared cohort may lie, by its dataset_description.json."
     path = prepared / "dataset_description.json"
     description = read_json(path) if path.exists() else {}
-    raw = Path(unquote(urlparse(description.get("DatasetLinks", {}).get("raw", "")).path))
+    raw = source_dataset(prepared) or prepared
     if (prepared / "derivatives" / "truth" / "scans.tsv").exists():
         for software in description.get("GeneratedBy", []):
             if software.get("Name") == "msvae simulate":

@@ -220,7 +220,7 @@ def read_latents(
     labelled = trained.with_labels(table)
     if labelled is None:
         _note_once(
-            f"{trained.config['prepared']} does not hold the scans of {run}: labels are as they "
+            f"{trained.config['prepared'] or 'the prepared folder'} does not hold the scans of {run}: labels are as they "
             "were when it was encoded, and no scan is shown (--prepared FOLDER, if it moved)"
         )
     return table if labelled is None else labelled
@@ -261,14 +261,10 @@ def run_volumes(
     prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ):  # like an array (n, 40, 48, 40, 1), read when asked for; None where the prepared folder is gone
     "The volumes behind a run's latents, in the order of `table`."
-    from msvae_nbdev.model.volumes import open_prepared
-
-    config = run_config(run)
-    folder = prepared or config.get("prepared")
-    if not folder or not (Path(folder) / "scans.tsv").exists():
+    if "prepared" not in run_config(run):
         return None
     try:
-        found = open_prepared(folder, config.get("include_suspect", False))
+        found = TrainedRun(run, prepared).prepared
     except MsvaeError:
         return None
     rows = match_scans(table, found.table)

@@ -216,11 +216,12 @@ def encode(
     run: opt.Run,
     prepared: opt.AnyPreparedFolder,
     output: opt.LatentsFile = None,
+    anonymous: opt.AnonymousLatents = False,
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.model.trained_run import encode as start
 
-    latents = start(run, prepared, output)
+    latents = start(run, prepared, output, anonymous)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
 # %% ../../nbs/show/14_commands.ipynb #2f20d0a5
@@ -332,11 +333,12 @@ def report(
     runs: opt.Runs,
     output: opt.ReportFile = Path("report.html"),
     prepared: opt.MovedFolder = None,
+    anonymous: opt.WithoutRecords = False,
 ):
     "Write one self-contained page of one or several runs."
     from msvae_nbdev.show.report import report as write
 
-    typer.echo(f"report: {write(runs, output, prepared)}")
+    typer.echo(f"report: {write(runs, output, prepared, anonymous)}")
 
 # %% ../../nbs/show/14_commands.ipynb #8f7aef99
 @app.command()
@@ -353,11 +355,12 @@ def predict(
     from msvae_nbdev.show.predict import predict as start
 
     table = start(run, scans, output, keep, skull_strip, prepared)
-    for scan in table.to_dict("records"):
+    for path, scan in zip(scans, table.to_dict("records")):
+        named = f"{path}, on the page {scan['scan']}"
         if scan["status"] == "failed":
-            typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
+            typer.echo(f"failed: {named}: {scan['reason']}", err=True)
         else:
-            typer.echo(f"{scan['scan']} ({scan['status']}): {answer_line(scan)}")
+            typer.echo(f"{named} ({scan['status']}): {answer_line(scan)}")
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from ..figures import load_figures
 from ..groups import group_label
 from ..latent.classify import merged_sentence
 from ..model.trained_run import TrainedRun
+from ..privacy import anonymous_figure, hide_records, person_numbers
 from .page import format_cell, html_figure, html_table
 from .run_sections import not_done, run_name
 
@@ -28,7 +29,7 @@ def front_figures(
     label: str = "",  # whose figures they are
 ) -> str:  # HTML
     "The picture and the plot of a report's first page, as far as there are any."
-    found = {name: rest for name, *rest in load_figures(run.path, *FRONT_FIGURES)}
+    found = {name: rest for name, *rest in _figures(run, *FRONT_FIGURES)}
     figures = [
         html_figure(figure, title, caption, label)
         for title, caption, figure in (found[name] for name in FRONT_FIGURES if name in found)
@@ -43,10 +44,23 @@ def stored_figures(
     "The figures of the runs whose names start with one of the prefixes, but for the front page's."
     groups = {}
     for place, run in enumerate(runs):
-        for name, *found in load_figures(run.path, *prefixes):
+        for name, *found in _figures(run, *prefixes):
             if place or name not in FRONT_FIGURES:
                 groups.setdefault(name, []).append((run_name(run), *found))
     return "".join(_beside(found, len(runs)) for found in groups.values())
+
+
+def _figures(run: TrainedRun, *prefixes: str) -> list:  # of (name, title, caption, figure)
+    "Figures of a run, without records of people where its pages are to be anonymous."
+    found = load_figures(run.path, *prefixes)
+    if not run.anonymous:
+        return found
+    people = (run.latents if run.split is None else run.split).participant_id
+    numbers = person_numbers(people)
+    return [
+        (name, *hide_records(texts, numbers), anonymous_figure(figure, people))
+        for name, *texts, figure in found
+    ]
 
 
 def _beside(found: list, runs: int) -> str:  # HTML
