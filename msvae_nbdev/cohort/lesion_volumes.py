@@ -6,6 +6,7 @@
 __all__ = ['LESION_COLUMNS', 'LesionVolumes', 'read_volumes', 'match_volumes', 'raw_dataset', 'lesion_volumes']
 
 # %% ../../nbs/cohort/14_lesion_volumes.ipynb #cd7b13f1
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,13 +219,13 @@ def _without_folders(text: str, prepared: Path | None) -> str:
 
 def _as_named(table: pd.DataFrame, named: str | Path) -> LesionVolumes:
     "The volumes of a column, of a table, or of the masks in a folder."
-    path, notes = Path(named).expanduser(), []
+    path, notes = Path(os.path.expanduser(named)), []
     if str(named) in table:
         found = read_volumes(table[str(named)], f"column {named}")
-    elif path.is_dir():
+    elif os.path.isdir(path):
         masks = masks_in(path, table, path, notes)
         found = _measured(masks, len(table), f"masks of {path.resolve().name}", notes)
-    elif path.exists():
+    elif os.path.exists(path):
         found = _of_table(table, path)
     else:
         raise MsvaeError(

@@ -164,7 +164,7 @@ PREDICTOR_LABELS = {
     "combat": "Latents after ComBat, weighted",
     "projected": "Latents without the nuisances' subspace, weighted",
     "regressed_out": "Latents, regressed out without the class",
-    "lesion_load": "Latents, at the same lesion volume, too",
+    "lesion_load": "Latents, same lesion volume, too",
 }
 
 # %% ../../nbs/confound/06_accuracy.ipynb #9a0699dd

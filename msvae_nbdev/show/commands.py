@@ -290,6 +290,8 @@ def bias(
     )
     if confound["verdict"] == "undecidable" and "would_decide" in confound:
         typer.echo(confound["would_decide"]["sentence"])
+    if result["lesion_load"]:
+        typer.echo(result["lesion_load"]["sentence"])
 
 # %% ../../nbs/show/14_commands.ipynb #0ae20001
 @app.command()
