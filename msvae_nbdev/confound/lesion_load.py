@@ -133,7 +133,8 @@ def _sentence(plain: dict, left: dict, p_value: float, overlap: float, used: str
     low, high = left["interval"]
     numbers = (
         f"balanced accuracy {left['balanced_accuracy']:.2f} ({low:.2f} to {high:.2f}, "
-        f"p = {p_value:.2g}; {plain['balanced_accuracy']:.2f} without matching)"
+        f"p = {p_value:.2g}, {left['effective_patients']:.0f} effective patients; "
+        f"{plain['balanced_accuracy']:.2f} without matching)"
     )
     if p_value < ALPHA:
         return f"it is more than how much: at the same lesion volume ({used}) {numbers}"
