@@ -9,13 +9,13 @@ __all__ = ['LESION_ML', 'VENTRICLE_REACH', 'SURFACE_DEPTH', 'FLUID', 'TISSUE', '
 # %% ../../nbs/evaluation/03_lesion_contrast.ipynb #30131362
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from ..cohort.lesion_volumes import raw_dataset
 from ..core import read_json, read_tsv
 from .similarity import check_pair, check_volumes, each_scan
 from ..phantom.anatomy import rng_for
@@ -125,7 +125,7 @@ def _lesion_sources(prepared: Path) -> tuple:  # (raw dataset, settings of `simu
     "Where the truth of a prepared cohort may lie, by its dataset_description.json."
     path = prepared / "dataset_description.json"
     description = read_json(path) if path.exists() else {}
-    raw = Path(unquote(urlparse(description.get("DatasetLinks", {}).get("raw", "")).path))
+    raw = raw_dataset(prepared) or prepared
     if (prepared / "derivatives" / "truth" / "scans.tsv").exists():
         for software in description.get("GeneratedBy", []):
             if software.get("Name") == "msvae simulate":

@@ -270,6 +270,7 @@ def bias(
     run: opt.Run,
     merge: opt.Merge = None,
     nuisance: opt.Nuisances = None,
+    lesion_volume: opt.LesionVolume = None,
     prepared: opt.MovedFolder = None,
 ):
     "Disease, age or scanner? Tell what explains the separation in a run (bias.json, figures)."
@@ -278,7 +279,8 @@ def bias(
 
     merge = parse_merge(merge) if merge else None
     nuisance = opt.names(nuisance) or ()
-    result = audit_run(run, merge=merge, nuisance=nuisance, prepared=prepared)
+    options = {"merge": merge, "nuisance": nuisance, "lesion_volume": lesion_volume}
+    result = audit_run(run, prepared=prepared, **options)
     confound = result["confound"]
     typer.echo(
         f"{run}: metadata alone {_balanced(result['metadata_only']):.2f}, "
@@ -288,6 +290,8 @@ def bias(
     )
     if confound["verdict"] == "undecidable" and "would_decide" in confound:
         typer.echo(confound["would_decide"]["sentence"])
+    if result["lesion_load"]:
+        typer.echo(result["lesion_load"]["sentence"])
 
 # %% ../../nbs/show/14_commands.ipynb #0ae20001
 @app.command()
@@ -300,6 +304,7 @@ def audit(
     age: opt.AgeColumn = "age",
     sex: opt.SexColumn = "sex",
     nuisance: opt.Nuisances = None,
+    lesion_volume: opt.LesionVolume = None,
     merge: opt.Merge = None,
     output: opt.AuditFolder = Path("audit"),
 ):
@@ -318,6 +323,7 @@ def audit(
         age=age,
         sex=sex,
         nuisance=opt.names(nuisance) or (),
+        lesion_volume=lesion_volume,
         merge=parse_merge(merge) if merge else FIGURE_10,
     )
     page = found.save(output)

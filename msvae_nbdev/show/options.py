@@ -11,8 +11,8 @@ __all__ = ['Run', 'MovedFolder', 'PreparedFolder', 'Workers', 'SkullStrip', 'Sim
            'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples',
            'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'StudyFolder',
            'StudyModels', 'StudyEpochs', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features', 'Label', 'Participant',
-           'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'AuditFolder', 'Objective', 'Variance', 'Size',
-           'names']
+           'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'LesionVolume', 'AuditFolder', 'Objective',
+           'Variance', 'Size', 'names']
 
 # %% ../../nbs/show/13_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -347,6 +347,14 @@ Nuisances = Annotated[
     str | None,
     typer.Option(
         help="Further columns to be held fixed, separated by commas, such as motion,brain_ml."
+    ),
+]
+LesionVolume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN|TABLE|FOLDER",
+        help="Lesion volumes in ml: a column, a table with participant_id and lesion_ml, or a folder "
+        "of lesion masks as BIDS derivatives; default: those that are found.",
     ),
 ]
 AuditFolder = Annotated[

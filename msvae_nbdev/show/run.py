@@ -6,6 +6,7 @@
 __all__ = ['QUALITY', 'Finding', 'scores_table', 'classes_table', 'Run', 'train', 'load_run']
 
 # %% ../../nbs/show/11_run.ipynb #73266d97
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -168,10 +169,14 @@ class Run(trained.TrainedRun):
         self,
         permutations: int = 999,  # of each test, at least 199
         seed: int = 0,
+        merge: dict | None = None,  # as for `classify`; None: as the run was classified
+        nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
+        lesion_volume: str | Path | None = None,  # a column, table or folder of masks; None: found
     ) -> Finding:
         "Ask whether the separation is disease, age or scanner: bias.json."
         self._encoded()
-        options = dict(permutations=permutations, seed=seed)
+        options = dict(permutations=permutations, seed=seed, merge=merge)
+        options |= dict(nuisance=nuisance, lesion_volume=lesion_volume)
         bias = audit_run(self.path, prepared=self.moved_to, **options)
         table = accuracy_table(bias).drop(columns="predictor")
         sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
