@@ -223,7 +223,7 @@ WORDS = st.text(string.printable, max_size=8).filter(lambda text: "\0" not in te
 PLACES = st.sampled_from(["there", "there/config.json", "absent", ".", "there/x/y", "a" * 300])
 OPTIONS = st.sampled_from(
     "--latent-dim --epochs --seed --test --samples --merge --map --workers --use -o --features "
-    "--label --objective --skull-strip --select --nuisance".split()
+    "--label --objective --skull-strip --select --nuisance --lesion-volume".split()
 )
 
 

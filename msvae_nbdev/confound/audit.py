@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.linear_model import Ridge
 from sklearn.metrics import recall_score
 
+from ..cohort.lesion_volumes import LesionVolumes, lesion_volumes
 from .accuracy import accuracy_figure, score_predictions
 from .adjustment import overlap_weights
 from .association import acquisition_figure, association
@@ -32,14 +33,14 @@ from msvae_nbdev.confound.counterfactual import (
     counterfactuals,
 )
 from .cross_fit import Predictions, cross_fit
-from .lesion_load import at_same_load
+from .lesion_load import HELD, at_same_load
 from .travelling_heads import TravellingHeads, travelling_heads
 from .verdict import what_would_decide
 from ..core import MsvaeError, write_json
 from ..figures import save_figure
 from ..groups import FIGURE_10, group_label
 from ..latent.discriminant import LatentLDA
-from ..latent.latent_space import read_latents, run_merge
+from ..latent.latent_space import read_latents, run_merge, run_place
 
 # %% ../../nbs/confound/14_audit.ipynb #ea3f5637
 def predicted_acquisition(
@@ -92,7 +93,7 @@ def audit(
     age: str = "age",  # name of the column of ages, in years
     sex: str = "sex",  # name of the column of the sex
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
-    lesions: str | None = None,  # column of lesion volumes in ml; None: lesion_ml, if there is one
+    lesion_volume: str | Path | LesionVolumes | None = None,  # in ml, as for `lesion_volumes`
     merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`
     evaluation: str = "auto",  # 'split', 'folds', or 'auto': the split if it has 100 test patients
     permutations: int = 999,  # of each test, at least 199
@@ -102,13 +103,17 @@ def audit(
     _check_options(evaluation, permutations)
     table = standard_columns(table, label, participant, age, sex)
     features = _named_features(table, features)
+    volumes = lesion_volume
+    if not isinstance(volumes, LesionVolumes):
+        volumes = lesion_volumes(table, lesion_volume)
+    table = table.assign(**{HELD: volumes.ml})
     scans = audited_scans(table, merge, features, acquisition, nuisance)
     folds = _checked_folds(scans, evaluation, seed)
     predictions = cross_fit(scans, folds)
     scores = score_predictions(scans, predictions, len(folds))
     rng = np.random.default_rng(seed)
     confound = conclude(scans, predictions, scores, permutations, rng)
-    load = at_same_load(scans, folds, lesions, permutations, seed)
+    load = at_same_load(scans, volumes, evaluation, permutations, seed)
     patients = one_scan_each(scans, predictions, rng)
     if scans.protocol_columns:
         confound["would_decide"] = _would_decide(patients, scores)
@@ -125,7 +130,7 @@ def audit(
         "confound": confound,
         "permutations": permutations,
         "seed": seed,
-        "notes": scans.notes,
+        "notes": [*scans.notes, *volumes.notes],
     }
 
 # %% ../../nbs/confound/14_audit.ipynb #0acca011
@@ -230,12 +235,21 @@ def audit_run(
     merge: Mapping | None = None,  # classes to be taken as one; None: as in lda.json
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
     prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
+    lesion_volume: str | Path | None = None,  # a column, table or folder of masks; None: found
 ) -> dict:  # what was written to bias.json
     "Audit a run's latents: `bias.json` and figures; a counterfactual where there is a decoder."
     table = read_latents(run, prepared)
     chosen = run_merge(run) if merge is None else merge
     merge = FIGURE_10 if chosen is None else chosen
-    result = audit(table, nuisance=nuisance, merge=merge, permutations=permutations, seed=seed)
+    folder = run_place(run, prepared)
+    result = audit(
+        table,
+        nuisance=nuisance,
+        lesion_volume=lesion_volumes(table, lesion_volume, folder),
+        merge=merge,
+        permutations=permutations,
+        seed=seed,
+    )
     save_audit_figures(result, table, run, merge)
     if decode is None and (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run

@@ -17,12 +17,12 @@ from scipy import ndimage
 
 from ..core import read_json, read_tsv
 from .similarity import check_pair, check_volumes, each_scan
-from ..phantom.anatomy import make_anatomy, rng_for
+from ..phantom.anatomy import rng_for
 from ..phantom.head import load_head
 from ..phantom.imaging import scan_maps
-from ..phantom.lesions import make_lesion_load, make_lesion_maps
+from ..phantom.participant import make_participant
 from ..phantom.pose import Grid, make_pose, registered_affine
-from ..privacy import source_dataset
+from ..privacy import raw_dataset
 from msvae_nbdev.space import (
     AFFINE,
     FACTOR,
@@ -52,16 +52,14 @@ def phantom_lesions(
     variation: float = 1.0,  # of the anatomy; 0: everyone has the template's
 ) -> tuple:  # (lesion, brain): float32 (40, 48, 40), shares of each prepared voxel
     "Where `simulate_prepared` put the lesions, and the brain."
-    head, who = load_head(2), (row["diagnosis"], row["number"])
-    age = row["age"] + row["years"]
-    anatomy = make_anatomy(seed, *who, row["sex"], age, variation)
-    load = make_lesion_load(seed, *who, age, row["years"], disease)
-    bright, _ = make_lesion_maps(seed, *who, load, head, np.linalg.det(anatomy.size))
-    pose = make_pose(rng_for(seed, *who, row["session"], "pose"), anatomy.size)
+    person = make_participant(row, seed, disease, variation, spacing=2)
+    head, anatomy = person.head, person.anatomy
+    name = seed, row["diagnosis"], row["number"], row["session"], "pose"
+    pose = make_pose(rng_for(*name), anatomy.size)
     to_scan = np.linalg.inv(registered_affine(pose, anatomy.displacement))
     fine = Grid(tuple(2 * side for side in SHAPE), to_scan @ _half_voxels(AFFINE))
     sampled = scan_maps(
-        [bright, head.brain],
+        [person.lesions.lesion, head.brain],
         _box_affine(head),
         fine,
         pose,
@@ -127,7 +125,7 @@ def _lesion_sources(prepared: Path) -> tuple:  # (raw dataset, settings of `simu
     "Where the truth of a prepared cohort may lie, by its dataset_description.json."
     path = prepared / "dataset_description.json"
     description = read_json(path) if path.exists() else {}
-    raw = source_dataset(prepared) or prepared
+    raw = raw_dataset(prepared) or prepared
     if (prepared / "derivatives" / "truth" / "scans.tsv").exists():
         for software in description.get("GeneratedBy", []):
             if software.get("Name") == "msvae simulate":

@@ -23,12 +23,12 @@ from .lesions import LesionMaps
 # proton density; relaxation times in seconds, T1 at 1.5 T and 3 T
 TISSUES = pd.DataFrame(
     {
-        "PD": [0.84, 0.73, 1.00, 0.86, 0.25, 0.62, 0.70, 1.00],
-        "T1_1.5": [1.08, 0.64, 4.30, 1.00, 0.40, 0.30, 0.95, 4.00],
-        "T1_3": [1.25, 0.85, 4.40, 1.20, 0.50, 0.38, 1.30, 4.20],
-        "T2": [0.088, 0.078, 1.20, 0.150, 0.045, 0.085, 0.045, 1.00],
+        "PD": [0.84, 0.73, 1.00, 0.86, 0.92, 0.25, 0.62, 0.70, 1.00],
+        "T1_1.5": [1.08, 0.64, 4.30, 1.00, 1.30, 0.40, 0.30, 0.95, 4.00],
+        "T1_3": [1.25, 0.85, 4.40, 1.20, 1.60, 0.50, 0.38, 1.30, 4.20],
+        "T2": [0.088, 0.078, 1.20, 0.150, 0.185, 0.045, 0.085, 0.045, 1.00],
     },
-    index=pd.Index("grey white csf lesion skull scalp muscle eye".split(), name="tissue"),
+    index=pd.Index("grey white csf lesion chronic skull scalp muscle eye".split(), name="tissue"),
 )
 
 # %% ../../nbs/phantom/03_scanner.ipynb #5e674a7f
@@ -136,7 +136,8 @@ def _brain_signal(
     "The signal of the brain, undeformed."
     brain = np.empty(head.grey.shape, np.float32)
     maps = (head.grey, head.white, head.csf, lesions.lesion, lesions.cavity)
-    tissues = signal[["grey", "white", "csf", "lesion"]]
+    bright = signal.lesion + lesions.chronic * (signal.chronic - signal.lesion)
+    tissues = signal.grey, signal.white, signal.csf, bright
     numbers = np.array([np.exp(anatomy.sulci), *tissues], np.float32)
     _mix(*(plain(map_).reshape(-1) for map_ in maps), *numbers, brain.reshape(-1))
     return brain

@@ -10,7 +10,7 @@ __all__ = ['FRONT_FIGURES', 'QUALITY_ROWS', 'SAMPLE_ROWS', 'CLAIMS_NOTE', 'CLAIM
 # %% ../../nbs/show/05_results.ipynb #8b468175
 from html import escape
 
-from ..confound.accuracy import PREDICTOR_LABELS
+from ..confound.accuracy import PREDICTOR_LABELS, predictor_label
 from ..evaluation.claims import claims_table
 from ..figures import load_figures
 from ..groups import group_label
@@ -271,8 +271,8 @@ def bias_table(
 ) -> str:  # HTML
     "How well the class is predicted from what, a column per run."
     rows = [
-        [text, *[_accuracy(run.bias, key) for run in runs]]
-        for key, text in PREDICTOR_LABELS.items()
+        [_label(key, runs), *[_accuracy(run.bias, key) for run in runs]]
+        for key in PREDICTOR_LABELS
         if any(run.bias.get(key) for run in runs)
     ]
     confounds = [run.bias.get("confound") or {} for run in runs]
@@ -285,6 +285,12 @@ def bias_table(
     return html_table(header, rows, BIAS_NOTE)
 
 # %% ../../nbs/show/05_results.ipynb #114852a7
+def _label(key: str, runs: list) -> str:
+    "What a predictor is called, with the source of lesion volumes where all runs have one."
+    labels = {predictor_label(key, run.bias) for run in runs}
+    return labels.pop() if len(labels) == 1 else PREDICTOR_LABELS[key]
+
+
 def _accuracy(bias: dict, key: str) -> tuple:  # (balanced accuracy, interval)
     "An accuracy as the audit's figure shows it."
     found = bias.get(key) or {}

@@ -16,8 +16,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from msvae_nbdev.core import MsvaeError, atomic_path
-from msvae_nbdev.phantom.anatomy import make_anatomy, rng_for
+from msvae_nbdev.phantom.anatomy import rng_for
 from msvae_nbdev.phantom.imaging import plan_cohort, simulate_prepared
+from msvae_nbdev.phantom.participant import make_participant
 from msvae_nbdev.phantom.pose import make_pose, registered_affine
 from msvae_nbdev.phantom.simulate import write_raw
 from msvae_nbdev.preparation.prepare_scan import SUFFIX, prepare_scan
@@ -56,9 +57,9 @@ def by_raw_route(row: dict, seed: int) -> tuple:
 
 def expected_affine(row: dict, seed: int) -> np.ndarray:
     "The affine from the scan to MNI that the prepared route assumes a registration to find."
-    who = seed, row["diagnosis"], row["number"]
-    anatomy = make_anatomy(*who, row["sex"], row["age"] + row["years"])
-    pose = make_pose(rng_for(*who, row["session"], "pose"), anatomy.size)
+    anatomy = make_participant(row, seed).anatomy
+    name = seed, row["diagnosis"], row["number"], row["session"], "pose"
+    pose = make_pose(rng_for(*name), anatomy.size)
     return registered_affine(pose, anatomy.displacement)
 
 

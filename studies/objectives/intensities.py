@@ -1,0 +1,241 @@
+"""How intensities are bounded and scaled, and what latent vectors then know of disease and of scanner.
+
+    python studies/objectives/intensities.py FOLDER pca             all scalings, bias 0 and 1, two seeds, principal components
+    python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling-bias-seed[-calibrated]), or all
+    python studies/objectives/intensities.py FOLDER --table         write data/objectives/intensities.csv
+
+Each scan is simulated once without any bound; each scaling is made from that. What there is already is not made again.
+"""
+
+import functools
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from choices import knows
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.preprocessing import SplineTransformer
+
+from msvae_nbdev.core import write_json
+from msvae_nbdev.groups import merge_groups
+from msvae_nbdev.model import training
+from msvae_nbdev.phantom import imaging
+from msvae_nbdev.phantom.imaging import plan_cohort, simulate_prepared
+from msvae_nbdev.phantom.simulate import simulate
+from msvae_nbdev.space import AFFINE
+
+KEPT = Path(__file__).parents[2] / "data" / "objectives" / "intensities.csv"
+SCALE, SEEDS, BIASES = 0.25, (0, 1), (0, 1)
+COHORTS = ("train", "other")  # people that the models are fitted to, and others
+NORMAL = 1.3  # times the median of the brain: what is brighter is no normal tissue
+
+
+def cohort_seed(seed: int, cohort: str) -> int:
+    "The seed of a cohort: none is used twice, nor by another study."
+    return 71 + 2 * seed + COHORTS.index(cohort)
+
+
+def unbounded(row: dict, seed: int) -> tuple:
+    "(volume divided by its median, mean of what is brighter than normal tissue at 2 mm, truth); float16."
+    kept = {}
+
+    def keep(image, factor):
+        kept["fine"] = image
+        return kept.setdefault("mean", block_mean(image, factor))
+
+    block_mean, imaging.block_mean = imaging.block_mean, keep
+    bound, imaging.bound = imaging.bound, lambda volume: volume
+    try:
+        _, truth = simulate_prepared(row, seed)
+    finally:
+        imaging.block_mean, imaging.bound = block_mean, bound
+    median = np.median(kept["fine"][kept["fine"] > 0])
+    bright = block_mean(np.maximum(kept["fine"] / median - NORMAL, 0), 2)
+    return (kept["mean"] / median).astype(np.float16), bright.astype(np.float16), truth
+
+
+def cohort(folder: Path, bias: int, seed: int, name: str) -> tuple:
+    "(volumes, bright, table) of a cohort, simulated where it is not there."
+    path = folder / f"{name}-{bias}-{seed}.npz"
+    plan = plan_cohort(SCALE, cohort_seed(seed, name), bias)
+    if not path.exists():
+        make = functools.partial(unbounded, seed=cohort_seed(seed, name))
+        with ProcessPoolExecutor(2) as pool:
+            found = list(pool.map(make, plan.to_dict("records"), chunksize=8))
+        volumes, bright, truth = zip(*found)
+        truth = pd.DataFrame(truth)
+        truth.to_csv(path.with_suffix(".csv"), index=False)
+        np.savez(path, volumes=np.array(volumes), bright=np.array(bright))
+    held, truth = np.load(path), pd.read_csv(path.with_suffix(".csv"))
+    table = pd.concat([plan.assign(age=plan.age + plan.years), truth], axis=1)
+    return held["volumes"], held["bright"], table
+
+
+def bounded(volumes: np.ndarray, percentile: float) -> np.ndarray:
+    "Section 4.2.3 of the paper, with its percentile or another."
+    tops = np.percentile(volumes.reshape(len(volumes), -1).astype(np.float32), percentile, axis=1)
+    return np.minimum(volumes.astype(np.float32) / tops[:, None, None, None], 1)
+
+
+def nyul(volumes: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    "Deciles of the brain moved to the mean deciles of the reference, on straight lines; the last line goes on (Nyul 2000)."
+    shares = np.arange(10, 91, 10)
+
+    def landmarks(volume):
+        return np.percentile(volume[volume > 0.2], shares)
+
+    wanted = np.mean([landmarks(volume) for volume in reference[:300].astype(np.float32)], 0)
+    result = np.empty(volumes.shape, np.float32)
+    for volume, target in zip(volumes.astype(np.float32), result):
+        found = landmarks(volume)
+        last = (wanted[-1] - wanted[-2]) / (found[-1] - found[-2])
+        xs = np.concatenate([[0], found, [found[-1] + 3]])
+        target[:] = np.interp(volume, xs, np.concatenate([[0], wanted, [wanted[-1] + 3 * last]]))
+    return np.clip(result / 2.2, 0, 1)
+
+
+SCALINGS = {  # name: (volumes, bright, training volumes) to intensities in [0, 1]
+    "paper": lambda volumes, bright, train: bounded(volumes, 99.5),
+    "bound-99.9": lambda volumes, bright, train: bounded(volumes, 99.9),
+    "none": lambda volumes, bright, train: bounded(volumes, 100),
+    "median-1.6": lambda volumes, bright, train: np.clip(volumes.astype(np.float32) / 1.6, 0, 1),
+    "median-2.2": lambda volumes, bright, train: np.clip(volumes.astype(np.float32) / 2.2, 0, 1),
+    "nyul": lambda volumes, bright, train: nyul(volumes, train),
+    "bright": lambda volumes, bright, train: (
+        np.minimum(volumes.astype(np.float32), NORMAL) / NORMAL * 0.4
+        + 0.6 * np.clip(2 * bright.astype(np.float32), 0, 1)
+    ),
+}
+
+
+def tells(train, train_table, other, other_table) -> dict:
+    "What vectors know, as in the table of choices; MS with little load, and the protocol."
+    found = knows(train, train_table, other, other_table)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    lda.fit(train, merge_groups(train_table.diagnosis))
+    few = (other_table.diagnosis == "ms") & (other_table.lesion_ml < 6)
+    found["recall_under_6_ml"] = float((lda.predict(other[few]) == "ms").mean())
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    lda.fit(train, train_table.protocol)
+    found["protocol"] = float((lda.predict(other) == other_table.protocol).mean())
+    return found
+
+
+def write_folder(volumes: np.ndarray, folder: Path, bias: int, seed: int) -> None:
+    "A prepared folder of the training cohort with other intensities."
+    table = simulate(folder, SCALE, cohort_seed(seed, "train"), bias, prepared=True)
+    for volume, row in zip(volumes, table.itertuples()):
+        (path,) = folder.glob(f"{row.participant_id}/{row.session_id}/anat/*_FLAIR.nii.gz")
+        nib.save(nib.Nifti1Image(volume, AFFINE), path)
+
+
+def references(folder: Path) -> None:
+    "What age, true volumes and the protocol tell, by LDA on splines."
+    for bias in BIASES:
+        for seed in SEEDS:
+            tables = [cohort(folder, bias, seed, name)[2] for name in COHORTS]
+            for name, columns in {"age": ["age"], "volumes and age": ["age", "log_lesion", "log_ventricle"]}.items():  # fmt: skip
+                path = folder / f"{name}-{bias}-{seed}.json"
+                known = [
+                    table.assign(
+                        log_lesion=np.log(table.lesion_ml + 0.1),
+                        log_ventricle=np.log(table.ventricle_ml),
+                    )[columns]
+                    for table in tables
+                ]
+                spline = SplineTransformer(5, extrapolation="linear").fit(known[0])
+                vectors = [spline.transform(each) for each in known]
+                found = tells(vectors[0], tables[0], vectors[1], tables[1])
+                write_json({"scaling": name, "features": "truth", "bias": bias, "seed": seed, **found}, path)  # fmt: skip
+
+
+def components(folder: Path) -> None:
+    "Principal components of every scaling, fitted to the training cohort and its mirror images; and the shade alone."
+    references(folder)
+    for bias in BIASES:
+        for seed in SEEDS:
+            train, other = (cohort(folder, bias, seed, name) for name in COHORTS)
+            for name, scaling in SCALINGS.items():
+                path = folder / f"pca-{name}-{bias}-{seed}.json"
+                if path.exists():
+                    continue
+                scans, others = (scaling(*each[:2], train[0]) for each in (train, other))
+                facts = {"scaling": name, "bias": bias, "seed": seed}
+                shades = [
+                    np.array([each[each > 0.05].mean() for each in part])[:, None]
+                    for part in (scans, others)
+                ]
+                rows = [facts | {"features": "mean intensity"} | tells(shades[0], train[2], shades[1], other[2])]  # fmt: skip
+                flat = np.concatenate([scans, scans[:, ::-1]]).reshape(2 * len(scans), -1)
+                pca = PCA(256, svd_solver="randomized", random_state=seed).fit(flat)
+                vectors = [pca.transform(part.reshape(len(part), -1)) for part in (scans, others)]
+                for size in (32, 256):
+                    known = tells(vectors[0][:, :size], train[2], vectors[1][:, :size], other[2])
+                    rows.append(facts | {"features": f"pca-{size}"} | known)
+                write_json(rows, path)
+
+
+def autoencoder(folder: Path, name: str) -> None:
+    "Train and score one VAE."
+    path, (scaling, bias, seed, *variance) = folder / f"vae-{name}.json", name.rsplit("_")
+    if path.exists():
+        return
+    bias, seed = int(bias), int(seed)
+    train, other = (cohort(folder, bias, seed, part) for part in COHORTS)
+    scans, others = (SCALINGS[scaling](*each[:2], train[0]) for each in (train, other))
+    prepared = folder / f"prepared-{scaling}-{bias}-{seed}"
+    if not (prepared / "done").exists():
+        write_folder(scans, prepared, bias, seed)
+        (prepared / "done").touch()
+    options = {"decoder_variance": "calibrated"} if variance else {}
+    run = training.train(prepared, folder / f"run-{name}", objective="vae", latent_dim=256,
+                         epochs=25, seed=seed, verbose=2, save_every=300, **options)  # fmt: skip
+    used = (run.split.split == "train").to_numpy()
+    keys = ["participant_id", "session_id"]
+    tables = [run.split[used][keys].merge(train[2], on=keys, how="left"), other[2]]
+    rows = train[2].reset_index().merge(run.split[used][keys], on=keys)["index"].to_numpy()
+    tables[0] = train[2].iloc[rows]
+    latents = [run.encode(part[..., None]) for part in (scans[rows], others)]
+    facts = {"scaling": scaling, "bias": bias, "seed": seed, "features": "vae-256" + (", calibrated" if variance else "")}  # fmt: skip
+    error = np.square(run.decode(latents[1]) - others[..., None]).mean()
+    active = int((latents[0].var(0) > 0.1).sum())
+    known = tells(latents[0], tables[0], latents[1], tables[1])
+    write_json([facts | {"mse": float(error), "active": active} | known], path)
+
+
+def all_names() -> list:
+    "VAEs in the order in which they say most."
+    names = [f"{scaling}_0_0" for scaling in SCALINGS]
+    names += ["paper_0_0_calibrated", "median-2.2_0_0_calibrated", "bright_0_0_calibrated"]
+    names += [f"{scaling}_0_1" for scaling in SCALINGS]
+    return names + [f"{scaling}_1_{seed}" for seed in SEEDS for scaling in SCALINGS]
+
+
+def table(folder: Path) -> None:
+    "All rows that FOLDER holds, in one table."
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text())
+        rows += found if isinstance(found, list) else [found]
+    first = ["scaling", "features", "bias", "seed"]
+    found = pd.DataFrame(rows).sort_values(first)
+    found[[*first, *(name for name in found if name not in first)]].to_csv(
+        KEPT, index=False, float_format="%.4g"
+    )
+
+
+if __name__ == "__main__":
+    folder, task, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    folder.mkdir(parents=True, exist_ok=True)
+    if task == "pca":
+        components(folder)
+    elif task == "vae":
+        for name in names or all_names():
+            autoencoder(folder, name)
+    else:
+        table(folder)
