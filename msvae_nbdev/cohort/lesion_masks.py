@@ -45,7 +45,7 @@ def _of_image(name: str) -> dict:
     entities = parse_bids_entities(name)
     return {key: value for key, value in entities.items() if key not in _OF_DERIVATIVES}
 
-
+# %% ../../nbs/cohort/13_lesion_masks.ipynb #a3ff4b63
 def mask_of_scan(
     folder: Path,  # derivatives of one program: sub-*/[ses-*/]anat/
     participant: str,  # sub-01
@@ -65,7 +65,7 @@ def mask_of_scan(
         raise MsvaeError(f"{first[0]} and {first[1]} may both be the lesion mask of a scan")
     return place / first[0] if first else None
 
-
+# %% ../../nbs/cohort/13_lesion_masks.ipynb #4d556b8b
 def _rank(name: str, scan: str) -> tuple:
     "How near a mask is to a scan; the lowest is taken."
     entities = parse_bids_entities(name)
