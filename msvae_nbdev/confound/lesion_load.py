@@ -47,7 +47,7 @@ def with_known_load(
         demographics=_that_vary(table, demographics),
     )
 
-
+# %% ../../nbs/confound/12_lesion_load.ipynb #73bbce0b
 def _that_vary(table: pd.DataFrame, columns: tuple) -> tuple:
     "Those of the columns that still vary."
     status = usable_columns(table, columns)
@@ -140,7 +140,7 @@ def _sentence(plain: dict, left: dict, p_value: float, overlap: float, used: str
         return f"it is more than how much: at the same lesion volume ({used}) {numbers}"
     return f"more than how much is not shown: at the same lesion volume ({used}) {numbers}"
 
-
+# %% ../../nbs/confound/12_lesion_load.ipynb #49921484
 def _scans_used(about: dict) -> str:
     "The source of the volumes, and for how many scans."
     missing = f", {about['n_missing']} left out" if about["n_missing"] else ""
