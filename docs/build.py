@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import plotly
 import yaml
@@ -27,6 +28,7 @@ PAGES = PROCESSED / ".sphinx"  # what Sphinx reads; nbdev leaves hidden folders 
 BUILT = PROCESSED / ".html"  # becomes SITE when it is whole
 SITE = ROOT / "_docs"
 EXTRA_PAGES = ["CHANGELOG.md", "CONTRIBUTING.md"]
+CONTENTS = "contents"  # the page that lists all others
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -42,22 +44,37 @@ LINK = re.compile(
 # --- which pages, in which order ---
 
 
+class Entry(NamedTuple):
+    "A notebook in the sidebar."
+
+    path: str  # below nbs/
+    title: str  # on the site; "": the notebook's own
+
+
 def read_sections() -> list[
-    tuple[str, list[str]]
-]:  # (caption, notebooks as paths below nbs/), in the order of the sidebar
+    tuple[str, list[Entry]]
+]:  # (caption, notebooks), in the order of the sidebar
     "The sidebar of `_quarto.yml`."
+
+    def entry(item):
+        return Entry(item["href"], item["text"]) if isinstance(item, dict) else Entry(item, "")
+
     contents = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"][
         "sidebar"
     ]["contents"]
     return [
-        (part["section"], part["contents"]) if isinstance(part, dict) else ("", [part])
+        (part["section"], [entry(item) for item in part["contents"]])
+        if isinstance(part, dict)
+        else ("", [entry(part)])
         for part in contents
     ]
 
 
-def check_sections(sections: list[tuple[str, list[str]]]) -> None:
-    "Every notebook has its place in the sidebar, and every place its notebook."
-    listed = {path for _, paths in sections for path in paths}
+def check_sections(sections: list[tuple[str, list[Entry]]]) -> None:
+    "Every notebook has its place in the sidebar, every place its notebook, no two the same title."
+    entries = [entry for _, entries in sections for entry in entries]
+    listed = {entry.path for entry in entries}
+    titles = [entry.title for entry in entries if entry.title]
     present = {
         path.relative_to(NOTEBOOKS).as_posix()
         for path in NOTEBOOKS.rglob("*.ipynb")
@@ -68,6 +85,8 @@ def check_sections(sections: list[tuple[str, list[str]]]) -> None:
         f"{path} is in the sidebar of _quarto.yml but not in nbs/"
         for path in sorted(listed - present)
     ]
+    twice = sorted({title for title in titles if titles.count(title) > 1})
+    problems += [f"{title} is twice in the sidebar of _quarto.yml" for title in twice]
     if problems:
         sys.exit("docs: " + "\ndocs: ".join(problems))
 
@@ -140,11 +159,11 @@ def figure_html(figure: dict, name: str, first: bool, depth: int) -> str:
     )
 
 
-def front_matter(cell) -> str:
-    "The title cell that nbdev turned into front matter, as markdown again."
+def front_matter(cell, title: str) -> str:
+    "The title cell that nbdev turned into front matter, as markdown again, under the sidebar's title."
     fields = yaml.safe_load(cell.source.strip().strip("-"))
     description = fields.get("description")
-    return f"# {fields['title']}" + (
+    return f"# {title or fields['title']}" + (
         f"\n\n*{' '.join(description.split())}*" if description else ""
     )
 
@@ -171,12 +190,12 @@ def tags_of(directives: dict) -> list[str]:
     ]
 
 
-def convert_notebook(notebook, page: str):
+def convert_notebook(notebook, page: str, title: str):
     "Bridge what MyST-NB does not know: front matter, `show_doc`, Quarto's cell options, plotly figures, widgets."
     figures, cells = 0, []
     for cell in notebook.cells:
         if cell.cell_type == "raw" and cell.source.startswith("---\n"):
-            cell = mk_cell(front_matter(cell), "markdown")
+            cell = mk_cell(front_matter(cell, title), "markdown")
         elif (
             cell.cell_type == "code"
             and re.search(r"^show_doc\(", cell.source, re.MULTILINE)
@@ -249,26 +268,66 @@ def anchors_of(
     return {title: re.sub(r"[^\w-]", "", title) for title in titles}
 
 
-def toctrees(sections: list[tuple[str, list[str]]]) -> str:
+def toctrees(sections: list[tuple[str, list[Entry]]]) -> str:
     "The sidebar as Sphinx wants it: at the end of the home page."
-    sections = [
-        (caption, [page_name(path) for path in paths if path != "index.ipynb"])
-        for caption, paths in sections
-    ]
+    pages = {
+        caption: [page_name(entry.path) for entry in entries if entry.path != "index.ipynb"]
+        for caption, entries in sections
+    }
+    sections = [("", [CONTENTS]), *pages.items()]
     sections.append(("Project", [Path(name).stem.lower() for name in EXTRA_PAGES]))
     return "\n\n".join(
-        "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
+        "\n".join(
+            ["```{toctree}", ":hidden:"]
+            + [f":caption: {caption}"] * bool(caption)
+            + ["", *pages, "```"]
+        )
         for caption, pages in sections
         if pages
     )
 
 
-def write_pages(sections: list[tuple[str, list[str]]]) -> None:
-    "All that Sphinx reads: converted notebooks, the pictures beside them, the changelog."
+def title_and_about(entry: Entry) -> tuple[str, str]:
+    "How a page is called, and the line below the title of its notebook."
+    text = plain_text(read_nb(NOTEBOOKS / entry.path))
+    title = re.search(r"^# (.*)$", text, re.M)
+    about = re.search(r"^> (.*)$", text, re.M)
+    return entry.title or (title[1] if title else page_name(entry.path)), about[1] if about else ""
+
+
+def module_of(notebook) -> str:
+    "The module that a notebook exports, or nothing."
+    sources = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    found = re.search(r"^#\| *default_exp (\S+)", sources, re.M)
+    return f"`{found[1]}`" if found else ""
+
+
+def contents_page(sections: list[tuple[str, list[Entry]]]) -> str:
+    "A table of each section: its pages, what each is about, and the module that it exports."
+    lines = ["# Contents", "", "Every page, what it is about, and the module of `msvae_nbdev`."]
+    for caption, entries in sections:
+        if not caption:
+            continue
+        modules = [module_of(read_nb(NOTEBOOKS / entry.path)) for entry in entries]
+        with_modules = any(modules)
+        lines += ["", f"## {caption}", ""]
+        lines.append("| page | about |" + " module |" * with_modules)
+        lines.append("| --- | --- |" + " --- |" * with_modules)
+        for entry, module in zip(entries, modules):
+            title, about = title_and_about(entry)
+            row = f"| [{title}](/{page_name(entry.path)}.ipynb) | {about} |"
+            lines.append(row + f" {module} |" * with_modules)
+    return "\n".join([*lines, ""])
+
+
+def write_pages(sections: list[tuple[str, list[Entry]]]) -> None:
+    "All that Sphinx reads: contents, converted notebooks, the pictures beside them, the changelog."
     shutil.copytree(PROCESSED, PAGES, ignore=shutil.ignore_patterns(".*", "*.ipynb", "*.yml"))
-    paths = [path for _, paths in sections for path in paths]
+    (PAGES / f"{CONTENTS}.md").write_text(contents_page(sections), encoding="utf-8")
     notebooks = {
-        path: convert_notebook(read_nb(PROCESSED / path), page_name(path)) for path in paths
+        path: convert_notebook(read_nb(PROCESSED / path), page_name(path), title)
+        for _, entries in sections
+        for path, title in entries
     }
     anchors = {page_name(path): anchors_of(notebook) for path, notebook in notebooks.items()}
     notebooks["index.ipynb"].cells.append(mk_cell(toctrees(sections), "markdown"))
@@ -307,18 +366,17 @@ def plain_text(notebook) -> str:
     )
 
 
-def write_plain(sections: list[tuple[str, list[str]]], site: Path) -> None:
+def write_plain(sections: list[tuple[str, list[Entry]]], site: Path) -> None:
     "A Markdown twin of each page, and `llms.txt`, which lists them with what each is about."
     lines = []
-    for caption, paths in sections:
+    for caption, entries in sections:
         lines += ["", f"## {caption or 'Overview'}", ""]
-        for path in paths:
-            text, twin = plain_text(read_nb(NOTEBOOKS / path)), f"{page_name(path)}.md"
+        for entry in entries:
+            text = plain_text(read_nb(NOTEBOOKS / entry.path))
+            twin = f"{page_name(entry.path)}.md"
             (site / twin).write_text(f"{text}\n", encoding="utf-8")
-            title = re.search(r"^# (.*)$", text, re.M)
-            about = re.search(r"^> (.*)$", text, re.M)
-            said = f": {about[1]}" if about else ""
-            lines.append(f"- [{title[1] if title else page_name(path)}]({twin}){said}")
+            title, about = title_and_about(entry)
+            lines.append(f"- [{title}]({twin})" + (f": {about}" if about else ""))
     text = "\n".join(["# msvae", *lines])
     (site / "llms.txt").write_text(f"{text}\n", encoding="utf-8")
 

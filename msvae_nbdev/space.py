@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'FULL_SHAPE', 'FULL_AFFINE', 'SHAPE', 'FACTOR', 'TRIM_SHAPE', 'TRIM_START', 'TRIM_AFFINE', 'AFFINE',
-           'Template', 'load_template', 'resample', 'trim', 'block_mean', 'bound']
+           'Template', 'load_template', 'resample', 'trim', 'block_mean']
 
 # %% ../nbs/03_space.ipynb #4f94e2c0
 from functools import lru_cache
@@ -118,14 +118,3 @@ def block_mean(
 
 # %% ../nbs/03_space.ipynb #0ec3c276
 AFFINE = TRIM_AFFINE @ nib.affines.from_matvec(np.eye(3) * FACTOR, [(FACTOR - 1) / 2] * 3)
-
-# %% ../nbs/03_space.ipynb #edaca903
-def bound(
-    volume: np.ndarray,  # any shape, skull-stripped: the background is the minimum
-    percentile: float = 99.5,  # intensities above it are set to it
-) -> np.ndarray:  # float32, in [0, 1], same shape
-    "Bound and scale the intensities of one image, section 4.2.3."
-    bounded = np.minimum(volume, np.percentile(volume, percentile)).astype(np.float32)
-    bounded -= bounded.min()
-    top = bounded.max()
-    return bounded / top if top > 0 else bounded

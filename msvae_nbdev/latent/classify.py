@@ -22,10 +22,10 @@ from msvae_nbdev.groups import (
     merge_groups,
 )
 from .calibration import calibrate
+from .classification_table import score
 from .discriminant import LatentLDA
 from .latents import labelled_scans, latent_matrix
 from .lda_baselines import score_baselines
-from .scores import score
 from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/09_classify.ipynb #49d2d396

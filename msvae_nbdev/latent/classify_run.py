@@ -24,6 +24,7 @@ from msvae_nbdev.groups import (
     reference_group,
 )
 from .calibration import reliability_figure
+from .classification_table import PAPER_TABLE2, is_paper_cohort
 from .classify import classify, predicted_scans
 from msvae_nbdev.latent.effects import (
     acquisition_effect_figure,
@@ -50,7 +51,6 @@ from msvae_nbdev.latent.plots import (
     rates_figure,
     scan_figure,
 )
-from .scores import PAPER_TABLE2, is_paper_cohort
 from .traversal import axis_pattern, feature_figure, morph_figure
 from ..safe_output import defuse
 

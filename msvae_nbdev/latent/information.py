@@ -23,9 +23,9 @@ from ..core import MsvaeError
 from ..evaluation.baselines import fit_pca
 from ..evaluation.lesion_contrast import ventricle_ml
 from ..groups import FIGURE_10, group_label, group_order, merge_groups
+from .classification_table import score
 from .discriminant import LatentLDA
 from .latents import latent_matrix
-from .scores import score
 from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/10_information.ipynb #5d6ea7a9

@@ -15,9 +15,9 @@ from ..core import MsvaeError
 from ..evaluation.baselines import fit_pca
 from ..evaluation.lesion_contrast import ventricle_ml
 from ..groups import count_word, group_order
+from .classification_table import score
 from .discriminant import LatentLDA
 from .latents import latent_matrix
-from .scores import score
 
 # %% ../../nbs/latent/08_lda_baselines.ipynb #6a44b96c
 def _score_features(

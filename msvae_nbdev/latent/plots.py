@@ -28,9 +28,9 @@ from msvae_nbdev.groups import (
     group_order,
     merge_groups,
 )
+from .classification_table import PAPER_TABLE2, is_paper_cohort
 from .discriminant import LatentLDA
 from .latents import latent_matrix
-from .scores import PAPER_TABLE2, is_paper_cohort
 
 # %% ../../nbs/latent/04_plots.ipynb #b9b1bc39
 def _as_text(value) -> str:

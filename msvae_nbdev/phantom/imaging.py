@@ -16,6 +16,7 @@ from scipy import optimize, stats
 
 from ..core import MsvaeError
 from ..groups import TABLE1
+from ..intensity import bound
 from ..interpolation import smooth, upsample, warp
 from .anatomy import move, rng_for, voxels_in_reach
 from .head import Head
@@ -37,7 +38,7 @@ from msvae_nbdev.phantom.scanner import (
     noise_sigma,
     signal_map,
 )
-from ..space import AFFINE, SHAPE, block_mean, bound
+from ..space import AFFINE, SHAPE, block_mean
 
 # %% ../../nbs/phantom/06_imaging.ipynb #1cd7aef5
 AGE_RANGE = (2.0, 99.0)  # years

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import ndimage
 
 from ..core import atomic_path
+from ..intensity import bound
 from .prepare_scan import SUFFIX
 from msvae_nbdev.preparation.quality_control import (
     LIMITS,
@@ -25,7 +26,7 @@ from msvae_nbdev.preparation.quality_control import (
 )
 from .scan import read_volume
 from ..safe_output import content_policy
-from ..space import AFFINE, SHAPE, bound
+from ..space import AFFINE, SHAPE
 
 # %% ../../nbs/preparation/06_quality_page.ipynb #2e73826f
 def mean_volume(

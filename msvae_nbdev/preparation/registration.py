@@ -16,6 +16,7 @@ from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from scipy import ndimage
 
 from ..core import MsvaeError
+from ..intensity import bound
 from ..interpolation import smooth
 from msvae_nbdev.preparation.initial_alignment import (
     _blocks,
@@ -29,7 +30,6 @@ from msvae_nbdev.space import (
     TRIM_AFFINE,
     TRIM_SHAPE,
     block_mean,
-    bound,
     load_template,
     resample,
 )

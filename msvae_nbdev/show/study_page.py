@@ -20,8 +20,8 @@ from ..evaluation.claims import Estimate, difference
 from ..evaluation.intervals import wilson_interval
 from ..figures import brain_figure
 from ..groups import TABLE1, as_labels, group_label, group_order
+from ..latent.classification_table import PAPER_TABLE2, is_paper_cohort, score
 from ..latent.discriminant import LatentLDA
-from ..latent.scores import PAPER_TABLE2, is_paper_cohort, score
 from ..model.trained_run import load_run
 from .page import Section, html_figure, html_page, html_table
 from .report import summary_section

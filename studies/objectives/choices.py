@@ -23,7 +23,7 @@ from sklearn.metrics import balanced_accuracy_score, precision_score, recall_sco
 from msvae_nbdev.core import MsvaeError, read_tsv, write_json
 from msvae_nbdev.evaluation.evaluate import evaluate_run
 from msvae_nbdev.groups import merge_groups
-from msvae_nbdev.model import config, training
+from msvae_nbdev.model import learning_rate, training
 from msvae_nbdev.model.introvae import Introspective
 from msvae_nbdev.model.networks import build_decoder, build_encoder, layers
 from msvae_nbdev.model.volumes import open_prepared
@@ -89,7 +89,7 @@ def build(settings: dict) -> None:
         build_encoder, pooling=POOLING[settings["pooling"]], **dropout
     )
     training.build_decoder = functools.partial(build_decoder, **dropout)
-    config.ADVERSARIAL_RATE = settings["rate"]
+    learning_rate.ADVERSARIAL_RATE = settings["rate"]
 
 
 def share_warmup(folder: Path, run: Path, settings: dict) -> None:
