@@ -165,29 +165,31 @@ class Run(trained.TrainedRun):
         found = accuracy_sentence(lda), classes_table(lda)
         return Finding(self.path, "lda.json", "lda-", *found)
 
-    def audit(
-        self,
-        permutations: int = 999,  # of each test, at least 199
-        seed: int = 0,
-        merge: dict | None = None,  # as for `classify`; None: as the run was classified
-        nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
-        lesion_volume: str | Path | None = None,  # a column, table or folder of masks; None: found
-    ) -> Finding:
-        "Ask whether the separation is disease, age or scanner: bias.json."
-        self._encoded()
-        options = dict(permutations=permutations, seed=seed, merge=merge)
-        options |= dict(nuisance=nuisance, lesion_volume=lesion_volume)
-        bias = audit_run(self.path, prepared=self.moved_to, **options)
-        table = accuracy_table(bias).drop(columns="predictor")
-        sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
-        return Finding(self.path, "bias.json", "bias-", sentence, table)
-
 # %% ../../nbs/show/11_run.ipynb #5740e53e
 @patch
 def _encoded(self: Run) -> None:
     "Encode the run's cohort where that has not been done yet."
     if not (self.path / "latents.parquet").exists():
         self.encode()
+
+# %% ../../nbs/show/11_run.ipynb #b9862ac9
+@patch
+def audit(
+    self: Run,
+    permutations: int = 999,  # of each test, at least 199
+    seed: int = 0,
+    merge: dict | None = None,  # as for `classify`; None: as the run was classified
+    nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
+    lesion_volume: str | Path | None = None,  # a column, table or folder of masks; None: found
+) -> Finding:
+    "Ask whether the separation is disease, age or scanner: bias.json."
+    self._encoded()
+    options = dict(permutations=permutations, seed=seed, merge=merge)
+    options |= dict(nuisance=nuisance, lesion_volume=lesion_volume)
+    bias = audit_run(self.path, prepared=self.moved_to, **options)
+    table = accuracy_table(bias).drop(columns="predictor")
+    sentence = f"Verdict: {bias['confound']['verdict']}, since {bias['confound']['reason']}."
+    return Finding(self.path, "bias.json", "bias-", sentence, table)
 
 # %% ../../nbs/show/11_run.ipynb #4d9b10ac
 @patch
