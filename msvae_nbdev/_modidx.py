@@ -2762,6 +2762,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'msvae_nbdev.show.run.Run.__init__': ('show/run.html#run.__init__', 'msvae_nbdev/show/run.py'),
                                       'msvae_nbdev.show.run.Run._encoded': ('show/run.html#run._encoded', 'msvae_nbdev/show/run.py'),
                                       'msvae_nbdev.show.run.Run.audit': ('show/run.html#run.audit', 'msvae_nbdev/show/run.py'),
+                                      'msvae_nbdev.show.run.Run.card': ('show/run.html#run.card', 'msvae_nbdev/show/run.py'),
                                       'msvae_nbdev.show.run.Run.classify': ('show/run.html#run.classify', 'msvae_nbdev/show/run.py'),
                                       'msvae_nbdev.show.run.Run.encode': ('show/run.html#run.encode', 'msvae_nbdev/show/run.py'),
                                       'msvae_nbdev.show.run.Run.evaluate': ('show/run.html#run.evaluate', 'msvae_nbdev/show/run.py'),

@@ -23,7 +23,7 @@ from ..image_file import read_image
 _KIND = re.compile(r"lesion|wmh", re.IGNORECASE)
 _OWN_SPACE = ("", "orig", "scan", "individual", "flair", "t1w", "t2w")
 
-# %% ../../nbs/cohort/13_lesion_masks.ipynb #17117cfa
+
 def is_lesion_mask(
     name: str,  # of a file
 ) -> bool:
@@ -39,13 +39,13 @@ def is_lesion_mask(
 # %% ../../nbs/cohort/13_lesion_masks.ipynb #5f351938
 _OF_DERIVATIVES = ("sub", "ses", "space", "res", "den", "label", "desc", "suffix", "ext")
 
-# %% ../../nbs/cohort/13_lesion_masks.ipynb #da5f3c2b
+
 def _of_image(name: str) -> dict:
     "The entities that an image has from its source, such as {'acq': '3D', 'run': '1'}."
     entities = parse_bids_entities(name)
     return {key: value for key, value in entities.items() if key not in _OF_DERIVATIVES}
 
-# %% ../../nbs/cohort/13_lesion_masks.ipynb #402fe8ad
+# %% ../../nbs/cohort/13_lesion_masks.ipynb #a3ff4b63
 def mask_of_scan(
     folder: Path,  # derivatives of one program: sub-*/[ses-*/]anat/
     participant: str,  # sub-01
@@ -65,7 +65,7 @@ def mask_of_scan(
         raise MsvaeError(f"{first[0]} and {first[1]} may both be the lesion mask of a scan")
     return place / first[0] if first else None
 
-# %% ../../nbs/cohort/13_lesion_masks.ipynb #8e381c57
+# %% ../../nbs/cohort/13_lesion_masks.ipynb #4d556b8b
 def _rank(name: str, scan: str) -> tuple:
     "How near a mask is to a scan; the lowest is taken."
     entities = parse_bids_entities(name)

@@ -38,7 +38,7 @@ class LesionVolumes:
 # %% ../../nbs/cohort/14_lesion_volumes.ipynb #4d6dfea4
 LESION_COLUMNS = ("lesion_ml", "lesion_volume", "lesion_load")
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #e3d5ae05
+
 def read_volumes(
     values: pd.Series,  # as they are written
     source: str,  # where they come from, in words
@@ -63,7 +63,7 @@ def _column_of(table: pd.DataFrame) -> str | None:
     "The first of `LESION_COLUMNS` that a table has."
     return next((name for name in LESION_COLUMNS if name in table), None)
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #b4128790
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #b91bb6fd
 def _of_column(table: pd.DataFrame, prepared: Path | None, notes: list) -> LesionVolumes | None:
     "From a column of the table itself."
     name = _column_of(table)
@@ -90,7 +90,7 @@ def match_volumes(
     values = [volumes.get(key, volumes.get((key[0], ""))) for key in keys]
     return read_volumes(pd.Series(values, table.index, dtype=object), source)
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #9640b780
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #2d335d7f
 def _session(name: object) -> str:
     "A session without `ses-`; '' where there is none."
     return "" if is_missing(name) else id_key(str(name), "ses")
@@ -107,7 +107,7 @@ def _of_table(table: pd.DataFrame, file: Path) -> LesionVolumes:
             raise MsvaeError(f"{file} has no column {name}, but {', '.join(given)[:80]}")
     return match_volumes(table, given, f"table {file.name}")
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #c8e1ad0b
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #ec8ba083
 def _of_participants(table: pd.DataFrame, prepared: Path | None, notes: list):
     "From participants.tsv of the prepared folder, or of the raw dataset behind it."
     for root in _roots(prepared):
@@ -127,14 +127,14 @@ def raw_dataset(
     raw = Path(unquote(url.path))
     return raw if url.scheme == "file" and raw.is_dir() else None
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #ffe517a5
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #4dcd5ccf
 def _description(folder: Path) -> dict:
     "The dataset_description.json of a folder; empty where there is none that can be read."
     with suppress(MsvaeError):
         return read_json(folder / "dataset_description.json")
     return {}
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #d2c544df
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #38c46d32
 def _roots(prepared: Path | None) -> list:
     "The prepared folder and the raw dataset, as far as they are there."
     return [] if prepared is None else [*filter(None, (prepared, raw_dataset(prepared)))]
@@ -152,7 +152,7 @@ def _measured(masks: dict, scans: int, source: str, notes: list) -> LesionVolume
         notes = [*notes, f"lesion masks that could not be read: {len(reasons)}, {reasons[0]}"]
     return LesionVolumes(ml, source, tuple(notes))
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #5345a651
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #e229a9a0
 def _of_masks(table: pd.DataFrame, prepared: Path | None, notes: list) -> LesionVolumes | None:
     "From the masks of one program in the derivatives of the raw dataset."
     raw = raw_dataset(prepared) if prepared else None
@@ -175,7 +175,7 @@ def _is_simulated(folder: Path) -> bool:
     makers = makers if isinstance(makers, list) else []
     return any(isinstance(one, dict) and one.get("Name") == "msvae simulate" for one in makers)
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #5abfc465
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #1bc6e671
 def _of_truth(table: pd.DataFrame, prepared: Path | None, notes: list) -> LesionVolumes | None:
     "From the truth of phantoms, beside the prepared folder's scans or beside the raw ones."
     ml = np.full(len(table), np.nan)
@@ -209,14 +209,14 @@ def lesion_volumes(
                 return LesionVolumes(found.ml, found.source, tuple(notes))
     return LesionVolumes(np.full(len(table), np.nan), notes=tuple(notes))
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #3ba539fb
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #f5eeb244
 def _without_folders(text: str, prepared: Path | None) -> str:
     "A message without the places of the datasets on this machine."
     for root in _roots(prepared):
         text = text.replace(str(root), root.name)
     return text
 
-# %% ../../nbs/cohort/14_lesion_volumes.ipynb #7cc0ce4b
+# %% ../../nbs/cohort/14_lesion_volumes.ipynb #b5d0d679
 def _as_named(table: pd.DataFrame, named: str | Path) -> LesionVolumes:
     "The volumes of a column, of a table, or of the masks in a folder."
     path, notes = Path(os.path.expanduser(named)), []

@@ -90,8 +90,8 @@ def at_same_load(
     }
     if reason := _not_asked(loaded, folds):
         left = {"balanced_accuracy": None, "interval": None, "more_than_load": False}
-        sentence = f"whether the classes differ in more than the amount of lesion was not asked ({_scans_used(about)}): {reason}"
-        return about | left | {"sentence": sentence}
+        question = "whether the classes differ in more than the amount of lesion was not asked"
+        return about | left | {"sentence": f"{question} ({_scans_used(about)}): {reason}"}
     return about | _separation(loaded, folds, about, permutations, seed)
 
 # %% ../../nbs/confound/12_lesion_load.ipynb #31df97a1
