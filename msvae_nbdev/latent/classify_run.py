@@ -119,7 +119,7 @@ def _save_information(run: Path, found: dict) -> None:
         "same test patients; what is grey needs no latent space.".strip(),
     )
 
-
+# %% ../../nbs/latent/11_classify_run.ipynb #689b46e6
 def _save_reliability(run: Path, calibration: dict) -> None:
     "The reliability diagram."
     ideal, reason = calibration["tempered"]["ece_if_calibrated"], calibration["reason"]

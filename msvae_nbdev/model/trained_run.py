@@ -128,14 +128,14 @@ def _read_config(path: Path) -> dict:
         )
     return config
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #51f5a705
 def _traced(function, shape: tuple):
     "A function of TensorFlow, traced once for any number of rows of this shape."
     from msvae_nbdev.model.networks import tf
 
     return tf.function(function, [tf.TensorSpec((None, *shape))])
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #0a2aa2c7
 def _overview(run: TrainedRun) -> str:
     "What a run is and how far it came, as HTML."
     rows = {"objective": run.config.get("objective"), "latent dimensions": run.latent_dim}
@@ -160,7 +160,7 @@ def holds_cohort(
     labelled = ("participant_id", "session_id", "diagnosis")  # hashes were of the labels, too
     return run.config["data_hash"] == scans_hash(run.split, prepared.voxels, labelled)
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #d0e1b725
 def _known_place(run: TrainedRun) -> Path:
     "The prepared folder of a run. `MsvaeError` where it is not there any more."
     folder = Path(run.config["prepared"])
@@ -171,7 +171,7 @@ def _known_place(run: TrainedRun) -> Path:
         )
     return folder
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #1ea389f3
 def _check_moved(run: TrainedRun, prepared: str | os.PathLike) -> str:
     "The place to which a prepared folder has moved. `MsvaeError` where it is another cohort."
     found = open_prepared(prepared, run.config["include_suspect"])

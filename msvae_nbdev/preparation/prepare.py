@@ -196,7 +196,7 @@ def prepare(
 # %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
 _NOTE = ("kind", "what", "where")  # columns of notes.tsv
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #85cf83f1
 def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refused: list) -> list:
     "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
     notes, read = [], [not reason for reason in refused]
