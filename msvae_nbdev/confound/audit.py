@@ -41,6 +41,7 @@ from ..figures import save_figure
 from ..groups import FIGURE_10, group_label
 from ..latent.discriminant import LatentLDA
 from ..latent.latent_space import read_latents, run_merge, run_place
+from ..latent.latents import labels_hash
 
 # %% ../../nbs/confound/14_audit.ipynb #ea3f5637
 def predicted_acquisition(
@@ -251,6 +252,7 @@ def audit_run(
         seed=seed,
     )
     save_audit_figures(result, table, run, merge)
+    result["labels_hash"] = labels_hash(table)
     if decode is None and (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 

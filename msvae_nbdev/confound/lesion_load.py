@@ -47,7 +47,7 @@ def with_known_load(
         demographics=_that_vary(table, demographics),
     )
 
-
+# %% ../../nbs/confound/12_lesion_load.ipynb #73bbce0b
 def _that_vary(table: pd.DataFrame, columns: tuple) -> tuple:
     "Those of the columns that still vary."
     status = usable_columns(table, columns)
@@ -90,10 +90,8 @@ def at_same_load(
     }
     if reason := _not_asked(loaded, folds):
         left = {"balanced_accuracy": None, "interval": None, "more_than_load": False}
-        sentence = (
-            f"whether it is more than how much was not asked ({_scans_used(about)}): {reason}"
-        )
-        return about | left | {"sentence": sentence}
+        question = "whether the classes differ in more than the amount of lesion was not asked"
+        return about | left | {"sentence": f"{question} ({_scans_used(about)}): {reason}"}
     return about | _separation(loaded, folds, about, permutations, seed)
 
 # %% ../../nbs/confound/12_lesion_load.ipynb #31df97a1
@@ -137,10 +135,12 @@ def _sentence(plain: dict, left: dict, p_value: float, overlap: float, used: str
         f"{plain['balanced_accuracy']:.2f} without matching)"
     )
     if p_value < ALPHA:
-        return f"it is more than how much: at the same lesion volume ({used}) {numbers}"
-    return f"more than how much is not shown: at the same lesion volume ({used}) {numbers}"
+        said = "the classes differ in more than the amount of lesion"
+    else:
+        said = "that the classes differ in more than the amount of lesion is not shown"
+    return f"{said}: at the same lesion volume ({used}) {numbers}"
 
-
+# %% ../../nbs/confound/12_lesion_load.ipynb #49921484
 def _scans_used(about: dict) -> str:
     "The source of the volumes, and for how many scans."
     missing = f", {about['n_missing']} left out" if about["n_missing"] else ""

@@ -164,7 +164,7 @@ def lesion_contrast(
 VENTRICLE_REACH = 12.0  # mm from the template's ventricles
 SURFACE_DEPTH = 10.0  # mm below the brain's surface, at least
 
-
+# %% ../../nbs/evaluation/03_lesion_contrast.ipynb #82ac4a08
 @lru_cache(1)
 def ventricle_region() -> np.ndarray:  # bool (40, 48, 40)
     "Where the lateral ventricles of any participant may lie, away from the brain's surface."

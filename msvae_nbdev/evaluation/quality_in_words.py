@@ -79,7 +79,7 @@ def _lesion_sentence(test: dict) -> list:
 # %% ../../nbs/evaluation/08_quality_in_words.ipynb #0575d23d
 ONE_PATIENT = "One test patient: nothing can be said of others (hold out more patients)."
 
-
+# %% ../../nbs/evaluation/08_quality_in_words.ipynb #eca3d3e4
 def describe_quality(
     quality: dict,  # as in quality.json
 ) -> str:  # a few sentences

@@ -58,7 +58,7 @@ def _pairwise_auc(truth: np.ndarray, classes: list, evidence: np.ndarray) -> dic
             found[name] = float(roc_auc_score(truth[chosen] == other, margin))
     return found
 
-
+# %% ../../nbs/latent/10_information.ipynb #d925c35b
 def _asked(test: pd.DataFrame, labels: list, classes, evidence: np.ndarray, seed: int) -> dict:
     "The scores of one way to tell the classes."
     order = [name for name in labels if name in set(classes)]

@@ -141,6 +141,8 @@ CURVES_CAPTION = (
     "adversarial phase is healthy while the KL of samples stays at or above that of scans. "
     "The dotted line is where the warm-up ends."
 )
+
+# %% ../../nbs/model/08_checkpoints.ipynb #72f774fd
 CURVES = {
     "reconstruction": ("error", "#0072B2"),
     "kl": ("KL of scans", "#0072B2"),

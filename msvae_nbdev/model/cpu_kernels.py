@@ -144,7 +144,7 @@ def _is_pooled(layer, following) -> bool:
     usual = ((3, 3, 3), (1, 1, 1), "same", False)
     return even and convolution == usual and pooling == ((2, 2, 2), (2, 2, 2))
 
-
+# %% ../../nbs/model/02_cpu_kernels.ipynb #67d478dc
 def _is_to_one_channel(layer) -> bool:
     "Whether this is a transposed convolution of 4 with stride 2 into one channel."
     if not isinstance(layer, keras.layers.Conv3DTranspose):

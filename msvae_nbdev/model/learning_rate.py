@@ -14,7 +14,7 @@ from .networks import keras
 # %% ../../nbs/model/07_learning_rate.ipynb #9aafb0ae
 ADVERSARIAL_RATE = 2e-4
 
-
+# %% ../../nbs/model/07_learning_rate.ipynb #da044d57
 def rate_schedule(
     config: TrainingConfig,  # epochs, warm-up and initial rate
     steps_per_epoch: int,  # batches

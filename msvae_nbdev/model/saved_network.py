@@ -96,7 +96,7 @@ def _not_opened(path: Path, error: Exception, here: str) -> str:
     cause = str(error).strip().splitlines()[0][:200]
     return f"{path} cannot be opened as a Keras model: {cause}"
 
-
+# %% ../../nbs/model/09_saved_network.ipynb #e12b19ee
 def _saved_by(path: Path) -> str:
     "The version of Keras that saved a network; empty where the file does not say."
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):

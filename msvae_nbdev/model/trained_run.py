@@ -133,14 +133,14 @@ def _read_config(path: Path) -> dict:
         config["prepared"] = str(find_place(config["prepared"], path) or "")
     return config
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #51f5a705
 def _traced(function, shape: tuple):
     "A function of TensorFlow, traced once for any number of rows of this shape."
     from msvae_nbdev.model.networks import tf
 
     return tf.function(function, [tf.TensorSpec((None, *shape))])
 
-
+# %% ../../nbs/model/10_trained_run.ipynb #0a2aa2c7
 def _overview(run: TrainedRun) -> str:
     "What a run is and how far it came, as HTML."
     rows = {"objective": run.config.get("objective"), "latent dimensions": run.latent_dim}

@@ -209,7 +209,7 @@ def _noted(notes: list, jobs: list, source: Path) -> pd.DataFrame:
         rows = rows.map(lambda text, job=job: hide_path(text, job.path, job.source))
     return rows
 
-
+# %% ../../nbs/preparation/08_prepare.ipynb #85cf83f1
 def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refused: list) -> list:
     "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
     notes, read = [], [not reason for reason in refused]

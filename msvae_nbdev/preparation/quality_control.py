@@ -235,7 +235,7 @@ def _shared_information(first: np.ndarray, second: np.ndarray, bins: int = 16) -
 DOUBT = 0.48  # nats of `information`, below which the header is tried turned round
 TURNS = [np.diag([*signs, 1.0]) for signs in ((-1, -1, 1), (-1, 1, -1), (1, -1, -1))]
 
-
+# %% ../../nbs/preparation/04_quality_control.ipynb #b1255dad
 def _gain_of_turning(
     volume: np.ndarray, affine: np.ndarray, mask: np.ndarray, similarity: float
 ) -> float:

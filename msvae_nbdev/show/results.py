@@ -15,6 +15,7 @@ from ..evaluation.claims import claims_table
 from ..figures import load_figures
 from ..groups import group_label
 from ..latent.classify import merged_sentence
+from ..latent.latents import labels_hash
 from ..model.trained_run import TrainedRun
 from ..privacy import anonymous_figure, hide_records, person_numbers
 from .page import format_cell, html_figure, html_table
@@ -243,13 +244,25 @@ def _lda_note(lda: dict) -> str:
     )
 
 # %% ../../nbs/show/05_results.ipynb #5afa1541
+def _if_mended(run: TrainedRun, found: dict | None, step: str) -> str:  # HTML
+    "What to do where a step is not done, or was done with diagnoses that have been mended since."
+    if not found:
+        return not_done(run, step)
+    now = run.with_labels(run.latents) if run.latents is not None else None
+    if now is None or found.get("labels_hash", labels_hash(now)) == labels_hash(now):
+        return ""
+    command = f"<code>msvae {step} {escape(str(run.path))}</code>"
+    since = f"diagnoses have been mended since this was made. Run {command} again"
+    return f"<p class='missing'>{escape(run_name(run))}: {since}.</p>"
+
+# %% ../../nbs/show/05_results.ipynb #ab57a70e
 def classes_section(
     runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Numbers and figures of the discriminant analysis."
     tables = [lda_table(run) for run in runs if run.lda]
     page = f"<div class='side'>{''.join(tables)}</div>{CHANCE_NOTE}" if tables else ""
-    page += "".join(not_done(run, "classify") for run in runs if not run.lda)
+    page += "".join(_if_mended(run, run.lda, "classify") for run in runs)
     return page + stored_figures(runs, "lda-1", "lda-2", "lda-3")
 
 # %% ../../nbs/show/05_results.ipynb #0862a396
@@ -338,5 +351,5 @@ def bias_section(
     page = bias_table(done) if done else ""
     notes = [" ".join(run.bias.get("notes") or []) for run in done]
     page += "".join(f"<p class='note'>{escape(text)}</p>" for text in dict.fromkeys(notes) if text)
-    page += "".join(not_done(run, "bias") for run in runs if not run.bias)
+    page += "".join(_if_mended(run, run.bias, "bias") for run in runs)
     return page + stored_figures(runs, "bias-")
