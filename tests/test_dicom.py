@@ -18,6 +18,7 @@ from msvae_nbdev.cohort.dicom import convert_series, import_dicom
 from msvae_nbdev.cohort.dicom_series import choose_flair, find_series, read_tags
 from msvae_nbdev.cohort.read import read_cohort
 from msvae_nbdev.core import MsvaeError
+from msvae_nbdev.phantom.simulate import simulate
 from msvae_nbdev.show.cli import main
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
@@ -460,6 +461,19 @@ def test_a_second_call_goes_on(tmp_path):
     os.remove(tmp_path / "bids-key.tsv")
     with pytest.raises(MsvaeError, match="give the key"):
         import_dicom(tmp_path / "in", tmp_path / "bids")
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    write_slices(tmp_path / "in/a")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter-1.md").write_text("mine")
+    simulate(tmp_path / "phantoms", scale=1e-4, prepared=True, workers=1, at_least=1)
+    for name, held in (("thesis", "chapter-1.md"), ("phantoms", "dataset_description.json")):
+        before = sorted((tmp_path / name).rglob("*"))
+        with pytest.raises(MsvaeError, match=f"{name} holds {held} and is not an import of DICOM"):
+            import_dicom(tmp_path / "in", tmp_path / name)
+        assert sorted((tmp_path / name).rglob("*")) == before
+        assert not (tmp_path / f"{name}-key.tsv").exists()
 
 
 def test_an_import_that_was_killed_leaves_no_half_file(tmp_path):

@@ -148,7 +148,7 @@ def test_a_cohort_without_diagnoses_goes_all_the_way(tmp_path):
     captions = [caption for _, _, caption, _ in load_figures(run.path, "quality-1")]
     assert "which has no diagnoses" in captions[0]
     assert "no scan has a diagnosis" in run.explore().bars.value
-    scan = prepared / latents.path[0]
+    scan = prepared / scans.path[0]
     assert run.predict(scan, tmp_path / "p.html").predicted.isna().all()
     for step in (run.classify, run.audit):
         with pytest.raises(MsvaeError):

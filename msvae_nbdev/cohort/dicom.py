@@ -32,6 +32,7 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_file,
+    check_folder,
     read_json,
     track,
     write_json,
@@ -260,6 +261,15 @@ def _check_places(folder: Path, out: Path, key: Path, series: str | None) -> Non
         re.compile(series or "")
     except re.error as error:
         raise MsvaeError(f"'{series}' is not a regular expression: {error}") from error
+    check_folder(out, _is_import(out), "an import of DICOM files")
+
+
+def _is_import(out: Path) -> bool:
+    "Whether a dataset was begun by an import."
+    path = out / "dataset_description.json"
+    known = read_json(path) if path.exists() else {}
+    made_by = str(known.get("GeneratedBy"))  # whatever stands there
+    return known.get("DatasetType") == "raw" and "'Name': 'msvae'" in made_by
 
 # %% ../../nbs/cohort/12_dicom.ipynb #e7a0053c
 def _identify(jobs: list, known: list) -> None:

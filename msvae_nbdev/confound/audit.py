@@ -40,7 +40,8 @@ from ..core import MsvaeError, write_json
 from ..figures import save_figure
 from ..groups import FIGURE_10, group_label
 from ..latent.discriminant import LatentLDA
-from ..latent.latent_space import read_latents, run_config, run_merge
+from ..latent.latent_space import read_latents, run_merge, run_place
+from ..latent.latents import labels_hash
 
 # %% ../../nbs/confound/14_audit.ipynb #ea3f5637
 def predicted_acquisition(
@@ -241,7 +242,7 @@ def audit_run(
     table = read_latents(run, prepared)
     chosen = run_merge(run) if merge is None else merge
     merge = FIGURE_10 if chosen is None else chosen
-    folder = prepared or run_config(run).get("prepared")
+    folder = run_place(run, prepared)
     result = audit(
         table,
         nuisance=nuisance,
@@ -251,6 +252,7 @@ def audit_run(
         seed=seed,
     )
     save_audit_figures(result, table, run, merge)
+    result["labels_hash"] = labels_hash(table)
     if decode is None and (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 

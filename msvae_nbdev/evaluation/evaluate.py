@@ -222,7 +222,7 @@ def _known_lesions(run, table: pd.DataFrame, seed: int) -> np.ndarray | None:
     "True lesions of the test scans, where the run knows its cohort."
     if "prepared" not in run.config:
         return None
-    return find_lesions(run.config["prepared"], table, seed=seed)
+    return find_lesions(run.prepared.path, table, seed=seed)
 
 # %% ../../nbs/evaluation/09_evaluate.ipynb #567390a3
 MOST_CLASSES = 8  # of which a scan is shown; more would make the figure as large as the report

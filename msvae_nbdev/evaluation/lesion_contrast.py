@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ..cohort.lesion_volumes import raw_dataset
 from ..core import read_json, read_tsv
 from .similarity import check_pair, check_volumes, each_scan
 from ..phantom.anatomy import rng_for
@@ -23,6 +22,7 @@ from ..phantom.head import load_head
 from ..phantom.imaging import scan_maps
 from ..phantom.participant import make_participant
 from ..phantom.pose import Grid, make_pose, registered_affine
+from ..privacy import raw_dataset
 from msvae_nbdev.space import (
     AFFINE,
     FACTOR,

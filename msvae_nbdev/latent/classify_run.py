@@ -43,7 +43,7 @@ from msvae_nbdev.latent.latent_space import (
     run_config,
     run_volumes,
 )
-from .latents import labelled_scans, latent_matrix
+from .latents import labelled_scans, labels_hash, latent_matrix
 from .lda_baselines import baselines_figure
 from msvae_nbdev.latent.plots import (
     confusion_figure,
@@ -329,6 +329,7 @@ def classify_run(
     found = information(space.table, space.volumes, space.merge, seed, mirrored, ceiling=ceiling)
     _save_information(run, found)
     result["information"] = found
+    result["labels_hash"] = labels_hash(space.table)
     if is_paper_cohort(result["labels"]):
         paper = PAPER_TABLE2[["precision", "recall"]].to_dict("index")
         result["paper_table2"] = {"note": "IVAE-256 of the paper, other data", **paper}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOVELTY_LEVEL', 'MOST_AXES', 'novelty_rank', 'is_out_of_distribution', 'Direction', 'LatentSpace', 'directions',
-           'read_latents', 'run_config', 'run_merge', 'run_volumes', 'open_space']
+           'read_latents', 'run_config', 'run_place', 'run_merge', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
 import sys
@@ -25,7 +25,7 @@ from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
-from ..model.trained_run import Record, TrainedRun, match_scans
+from ..model.trained_run import Record, TrainedRun, match_scans, prepared_place
 from ..model.volumes import ReorderedVolumes
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
@@ -220,7 +220,7 @@ def read_latents(
     labelled = trained.with_labels(table)
     if labelled is None:
         _note_once(
-            f"{trained.config['prepared']} does not hold the scans of {run}: labels are as they "
+            f"{trained.config['prepared'] or 'the prepared folder'} does not hold the scans of {run}: labels are as they "
             "were when it was encoded, and no scan is shown (--prepared FOLDER, if it moved)"
         )
     return table if labelled is None else labelled
@@ -237,6 +237,16 @@ def run_config(
 ) -> dict:  # config.json; empty where there is none
     "How a run was trained."
     return Record("config.json", "What was asked for.").read(Path(run)) or {}
+
+# %% ../../nbs/latent/07_latent_space.ipynb #6d2e8f04
+def run_place(
+    run: str | Path,  # run folder
+    prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
+) -> Path | None:  # None where it is not there any more, or this machine does not know
+    "The prepared folder of a run."
+    if prepared is not None:
+        return Path(prepared)
+    return prepared_place(TrainedRun(run)) if "prepared" in run_config(run) else None
 
 # %% ../../nbs/latent/07_latent_space.ipynb #b541e17a
 def run_merge(
@@ -261,14 +271,10 @@ def run_volumes(
     prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ):  # like an array (n, 40, 48, 40, 1), read when asked for; None where the prepared folder is gone
     "The volumes behind a run's latents, in the order of `table`."
-    from msvae_nbdev.model.volumes import open_prepared
-
-    config = run_config(run)
-    folder = prepared or config.get("prepared")
-    if not folder or not (Path(folder) / "scans.tsv").exists():
+    if run_place(run, prepared) is None:
         return None
     try:
-        found = open_prepared(folder, config.get("include_suspect", False))
+        found = TrainedRun(run, prepared).prepared
     except MsvaeError:
         return None
     rows = match_scans(table, found.table)

@@ -7,13 +7,14 @@ __all__ = ['OBJECTIVES', 'PRECISIONS', 'WHOLE_NUMBERS', 'TrainingConfig', 'check
 
 # %% ../../nbs/model/06_config.ipynb #992e9ab6
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 
 from ..core import MsvaeError, read_json, write_json
 from .introvae import IntroVAE, SoftIntroVAE
 from .vae import VAE
+from ..privacy import describe_place, path_hash
 
 # %% ../../nbs/model/06_config.ipynb #f5a6346a
 OBJECTIVES = {"vae": VAE, "introvae": IntroVAE, "softintrovae": SoftIntroVAE}
@@ -41,11 +42,18 @@ class TrainingConfig:
     precision: str = "auto"  # float32, mixed_bfloat16, or auto: the latter on cards made for it
     options: dict = field(default_factory=dict)  # of the objective, such as beta or margin
     data_hash: str = ""  # of the cohort
-    prepared: str = ""  # absolute path of the prepared folder
+    prepared: str = ""  # the prepared folder, as `describe_place` has it
+    prepared_hash: str = ""  # of its path on the machine of the training
 
     def __post_init__(self):
         if self.warmup_epochs is None and isinstance(self.epochs, Integral):
             self.warmup_epochs = max(1, self.epochs // 2) if self.introspective else 0
+
+    def with_cohort(self, data_hash: str, prepared: Path, run: Path) -> "TrainingConfig":
+        "The same for a cohort, its folder as a run folder records it."
+        place = describe_place(prepared, run)
+        digest = path_hash(prepared.resolve())
+        return replace(self, data_hash=data_hash, prepared=place, prepared_hash=digest)
 
     @property
     def introspective(self) -> bool:
@@ -138,7 +146,7 @@ def check_same(
     differ = []
     for one in dataclasses.fields(config):
         earlier, now = before.get(one.name, one.default), getattr(config, one.name)
-        if one.name not in ("prepared", "precision") and earlier != now:
+        if one.name not in ("prepared", "prepared_hash", "precision") and earlier != now:
             differ.append(f"{one.name} was {earlier}, now {now}")
     if differ:
         raise MsvaeError(

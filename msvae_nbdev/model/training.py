@@ -184,10 +184,10 @@ def make_job(
     "Open the cohort, check what is asked for (`MsvaeError`) and split the patients."
     if not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, config.include_suspect)
-    run, place = Path(run), str(prepared.path.resolve())
+    run = Path(run)
     begun = _begun(run, prepared)
     data_hash = prepared.data_hash if begun is None else begun.config["data_hash"]
-    config = dataclasses.replace(config, data_hash=data_hash, prepared=place)
+    config = config.with_cohort(data_hash, prepared.path, run)
     check_config(config)
     check_folder(run, (run / "config.json").exists(), "a run")
     check_same(config, run)
@@ -314,7 +314,7 @@ def _finish(job: TrainingJob, model: keras.Model, epochs_done: int) -> None:
             network.save(temporary)
     facts = {"seed": config.seed, "data_hash": config.data_hash, "epoch_kept": kept}
     arguments = dataclasses.asdict(config)
-    del arguments["prepared"]  # a path of this machine, which stands in config.json
+    del arguments["prepared"], arguments["prepared_hash"]  # a place, which is in config.json
     write_json(provenance(**facts, arguments=arguments), run / "provenance.json")
     for name in ("last.npz", "best.npz"):  # three quarters of a run
         (checkpoints / name).unlink(missing_ok=True)

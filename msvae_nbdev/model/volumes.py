@@ -22,6 +22,7 @@ from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
 from ..preparation.quality_control import is_used
 from ..preparation.scan import read_volume
+from ..privacy import path_hash, user_cache
 from ..space import SHAPE
 
 # %% ../../nbs/model/00_volumes.ipynb #42b1decb
@@ -83,8 +84,7 @@ def cache_folder(
     folder: Path,  # the prepared folder
 ) -> Path:  # exists and can be written
     "Where the packed file goes: the prepared folder, or the user's cache where that is read-only."
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msvae"
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    user, name = user_cache(), path_hash(folder.resolve())
     for candidate in (
         folder / ".cache",
         user / name,

@@ -11,7 +11,6 @@ import zlib
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import joblib
 import nibabel as nib
@@ -42,6 +41,7 @@ from msvae_nbdev.interpolation import (
 from .imaging import Phantom, plan_cohort, simulate_prepared, simulate_scan
 from .lesions import _rasterise_one
 from .scanner import _mix
+from ..privacy import find_place
 from ..processes import WorkerDied, in_processes
 from ..space import AFFINE, SPACE, resample
 
@@ -166,7 +166,7 @@ def _description(out: Path, settings: dict, prepared: bool) -> dict:
     check_folder(out, path.exists(), "a simulated cohort")
     known = read_json(path) if path.exists() else {}
     if known:
-        before = _simulated_with(known) or _simulated_with(_raw_of(known))
+        before = _simulated_with(known) or _simulated_with(_raw_of(known, out))
         if before is None:
             raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")
         if known.get("DatasetType") != kind:
@@ -201,12 +201,12 @@ def _simulated_with(description: dict) -> dict | None:
     return None
 
 
-def _raw_of(description: dict) -> dict:
+def _raw_of(description: dict, out: Path) -> dict:
     "What the dataset says of itself that `msvae prepare` made a dataset of; empty: unknown."
     with suppress(LookupError, TypeError, ValueError, MsvaeError):
         if any(maker.get("Name") == "msvae" for maker in _makers(description)):
-            source = unquote(urlparse(description["SourceDatasets"][0]["URL"]).path)
-            return read_json(Path(source) / "dataset_description.json")
+            source = find_place(description["SourceDatasets"][0]["URL"], out)
+            return read_json(source / "dataset_description.json")
     return {}
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import unquote
 
 import joblib
 import numpy as np
@@ -42,11 +41,13 @@ from .scan import read_volume
 from .skull_strip import SKULL_STRIP
 from msvae_nbdev.preparation.workers import (
     Job,
+    Journal,
     compile_examples,
     failed_record,
     run_cluster,
     run_pool,
 )
+from ..privacy import describe_place, find_place, hide_path, path_hash, scan_name
 from ..safe_output import defuse
 from ..space import AFFINE
 
@@ -73,7 +74,7 @@ def _stems(table: pd.DataFrame, refused: list) -> list:
 def _file_name(row, session: str) -> str:
     "The name of a scan's derivatives: the source's entities, or participant and session."
     name = Path(row.path).name.split(".")[0]
-    if name.startswith(f"{row.participant_id}_") and name.endswith("_FLAIR"):
+    if re.fullmatch(rf"{re.escape(row.participant_id)}(_[a-z]+-[a-zA-Z0-9+]+)*_FLAIR", name):
         return name.removesuffix("_FLAIR")
     return "_".join(filter(None, (row.participant_id, session)))
 
@@ -122,11 +123,13 @@ def _check_filled(
     held = sorted(out.rglob(f"*{SUFFIX}.json"))
     stems = [str(path).removesuffix(f"{SUFFIX}.json") for path in held]
     others = [Path(stem).name for stem in stems if stem not in jobs]
-    if source.as_uri() == (before := _source_of(out)) or _root(source).as_uri() == before:
+    before = _source_of(out)
+    there, own = find_place(before, out), (source.resolve(), _root(source).resolve())
+    if there in own or before.startswith(f"sha256:{path_hash(source)}"):
         return [Note("note", "prepared before, and not in this cohort", name) for name in others]
     changed = [stem for stem in stems if stem in jobs and not _same_source(jobs[stem])]
     if held and (others or changed):
-        origin = unquote(before.removeprefix("file://")) or "no source that is known"
+        origin = there or "a source that is not known here"
         raise MsvaeError(
             f"{out} holds another cohort, prepared from {origin}: choose another folder"
         )
@@ -145,11 +148,11 @@ def _check_own(out: Path) -> None:
 
 
 def _source_of(out: Path) -> str:
-    "Where the scans of a prepared folder came from, as a URI; '' where it does not say."
+    "Where the scans of a prepared folder came from, for `find_place`; '' if it does not say."
     with suppress(MsvaeError, OSError, AttributeError, LookupError, TypeError):
         description = read_json(out / "dataset_description.json")
         sources = description.get("SourceDatasets")
-        return sources[0]["URL"] if sources else description["DatasetLinks"]["raw"]
+        return str(sources[0]["URL"] if sources else description["DatasetLinks"]["raw"])
     return ""
 
 # %% ../../nbs/preparation/08_prepare.ipynb #abbd0707
@@ -180,21 +183,31 @@ def prepare(
     table, refused = cohort.table, _refusals(cohort)
     stems, choices = _stems(table, refused), _choices(out, use)
     jobs = [
-        Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, _root(source)))
+        Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, source))
         for path, stem in zip(table.path, stems)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
-    noted = pd.DataFrame([*cohort.notes, *notes], columns=_NOTE)
+    noted = _noted([*cohort.notes, *notes], jobs, source)
+    refused = [hide_path(reason, job.path, job.source) for reason, job in zip(refused, jobs)]
     with keep_folder(out, "prepare"):
         _write_description(out, source)
         write_tsv(defuse(noted), out / "notes.tsv")
         sweep(out)
-        with _Journal(out) as journal:
+        with Journal(out) as journal:
             records = _records(jobs, stems, refused, journal, workers, scheduler)
+            table = table.assign(source=[job.source for job in jobs])
             return _write_summary(table, stems, records, out, choices)
 
 # %% ../../nbs/preparation/08_prepare.ipynb #388c2f68
-_NOTE = ("kind", "what", "where")  # columns of notes.tsv
+def _noted(notes: list, jobs: list, source: Path) -> pd.DataFrame:
+    "notes.tsv: a remark a row, without paths of the machine and names of loose files."
+    name = "" if source.is_dir() else source.name
+    rows = pd.DataFrame(notes, columns=["kind", "what", "where"])
+    rows = rows.map(lambda text: text.replace(f"{_root(source)}{os.sep}", ""))
+    rows = rows.map(lambda text: text.replace(name, "table") if name else text)
+    for job in (job for job in jobs if job.source.startswith("sha256:")):
+        rows = rows.map(lambda text, job=job: hide_path(text, job.path, job.source))
+    return rows
 
 # %% ../../nbs/preparation/08_prepare.ipynb #85cf83f1
 def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refused: list) -> list:
@@ -271,57 +284,27 @@ def _same_source(job: Job) -> bool:
     except (MsvaeError, OSError, LookupError, TypeError):
         return False
 
-# %% ../../nbs/preparation/08_prepare.ipynb #f4510c15
-class _Journal:
-    "Seconds per scan: from scans.tsv of an earlier run, and from lines that outlive a kill."
-
-    def __init__(self, out):
-        self.path = out / ".seconds.tsv"
-        self.seconds = {}
-        if (out / "scans.tsv").exists():
-            earlier = read_tsv(out / "scans.tsv").reindex(columns=["path", "seconds"]).dropna()
-            stems = [path.split(SUFFIX)[0] for path in earlier.path]
-            self.seconds = dict(zip(stems, earlier.seconds))
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            stem, _, seconds = line.partition("\t")
-            with suppress(ValueError):  # the last line of a killed run may be cut short
-                self.seconds[stem] = float(seconds)
-
-    def __enter__(self):
-        try:
-            self.file = open(self.path, "a", buffering=1, encoding="utf-8")
-        except OSError as error:
-            raise MsvaeError(f"cannot write {self.path}: {error.strerror}") from error
-        return self
-
-    def __exit__(self, kind, *_):
-        self.file.close()
-        if kind is None:
-            self.path.unlink()
-
-    def add(self, stem, seconds):
-        self.seconds[stem] = seconds
-        try:
-            self.file.write(f"{stem}\t{seconds:.2f}\n")
-        except OSError as error:
-            raise MsvaeError(f"cannot write {self.path}: {error.strerror}") from error
-
 # %% ../../nbs/preparation/08_prepare.ipynb #bbbd9929
-def _source_name(path: str, root: Path) -> str:
-    "How a sidecar names its source: relative to the dataset where it lies in it."
-    path = Path(path)
-    inside = path.is_relative_to(root)
-    return f"bids:raw:{path.relative_to(root).as_posix()}" if inside else str(path)
+def _source_name(path: str, source: Path) -> str:
+    "How records name a scan: by its place in the dataset, or else by a hash."
+    name = scan_name(path, _root(source) if _is_bids(source) else Path(path))
+    return name if name.startswith("sha256:") else f"bids:raw:{name}"
+
+
+def _is_bids(source: Path) -> bool:
+    "Whether scans are named by their place in a dataset: it is one, or a table in one."
+    return source.is_dir() or (source.parent / "dataset_description.json").exists()
 
 # %% ../../nbs/preparation/08_prepare.ipynb #0bd68583
 def _write_description(out: Path, source: Path) -> None:
     "dataset_description.json of BIDS derivatives, and what a BIDS validator is to pass over."
+    hashed = f"sha256:{path_hash(source)}"  # a table's name may name a person
     description = {
         "Name": "msvae prepare",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "DatasetLinks": {"raw": _root(source).as_uri()},
-        "SourceDatasets": [{"URL": source.as_uri()}],
+        "DatasetLinks": {"raw": describe_place(_root(source), out)} if _is_bids(source) else {},
+        "SourceDatasets": [{"URL": describe_place(source, out) if source.is_dir() else hashed}],
         "GeneratedBy": [{"Name": "msvae", "Version": _version()}],
     }
     write_json(description, out / "dataset_description.json")
@@ -371,7 +354,7 @@ def _scans_table(table: pd.DataFrame, stems: list, records: list) -> pd.DataFram
     failed = [record["status"] == "failed" for record in records]
     paths = [Path(f"{stem}{SUFFIX}.nii.gz").as_posix() for stem in stems]
     scans["path"] = [np.nan if bad else path for path, bad in zip(paths, failed)]
-    scans["source"] = table.path
+    scans["source"] = table.source
     for name in ("status", "reason"):
         scans[name] = [record[name] or np.nan for record in records]
     scans["notes"] = ["; ".join(record.get("notes", ())) or np.nan for record in records]

@@ -28,6 +28,7 @@ from msvae_nbdev.preparation.registration import (
 )
 from .scan import Scan, read_scan
 from .skull_strip import Stripped, skull_strip
+from ..privacy import scan_name
 from ..space import AFFINE, FULL_AFFINE, SPACE, trim
 
 # %% ../../nbs/preparation/05_prepare_scan.ipynb #2c890661
@@ -36,7 +37,7 @@ def prepare_scan(
     stem: str | os.PathLike,  # OUT/sub-01/anat/sub-01, to which the suffixes are added
     method: str = "template",  # of `SKULL_STRIP`
     keep_full: bool = False,  # write the 182x218x182 volume too
-    source: str | None = None,  # how the sidecar names the scan; None: by its path
+    source: str | None = None,  # how the sidecar names the scan; None: as `scan_name`
 ) -> dict:  # the sidecar, and 'seconds'
     "Strip, register, resample, average, bound and write one scan. `MsvaeError` says why not."
     started = time.perf_counter()
@@ -50,7 +51,7 @@ def prepare_scan(
     measures = measure_quality(prepared, scan.volume, scan.affine, stripped.mask, found.scan_to_mni)
     settings = {"SkullStripMethod": method, "KeepFull": keep_full}
     notes = [*scan.notes, *stripped.notes]
-    record = _sidecar(path, source or str(path), settings, measures, notes)
+    record = _sidecar(path, source or scan_name(path), settings, measures, notes)
     _write_images(Path(stem), scan, stripped.mask, prepared, atlas if keep_full else None)
     _write_affine(Path(stem), found.scan_to_mni)
     write_json(record, f"{stem}{SUFFIX}.json")

@@ -97,6 +97,11 @@ def write_report(
 STATES = ("failed", "suspect", "attention", "ok")  # of a scan on the page, in its order
 
 
+def _who(row) -> str:
+    "Participant and session, for a scan that has no file."
+    return "_".join(str(each) for each in (row.participant_id, row.session_id) if pd.notna(each))
+
+
 def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     "By state, then by distance from the cohort. With the columns `state`, `use` and `name`."
     order = scans.reindex(columns=list(dict.fromkeys([*scans, "attention", "notes", "use"])))
@@ -108,7 +113,7 @@ def _in_order(scans: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     order = order.assign(rank=rank, far=far)
     order = order.sort_values(["rank", "far", "similarity"], kind="stable")
     order["name"] = [
-        Path(row.source).name if pd.isna(row.path) else Path(row.path).name.split(SUFFIX)[0]
+        _who(row) if pd.isna(row.path) else Path(row.path).name.split(SUFFIX)[0]
         for row in order.itertuples()
     ]
     return order

@@ -105,8 +105,7 @@ def import_dicom(
     if not len(done):
         typer.echo(f"no scan was converted from {folder}; --series takes others", err=True)
         raise typer.Exit(1)
-    people = done.participant_id.nunique()
-    typer.echo(f"{len(done)} scans of {people} participants in {bids}")
+    typer.echo(f"{len(done)} scans of {done.participant_id.nunique()} participants in {bids}")
     typer.echo(f"who is who: {table.attrs['key']}, to be kept apart from the dataset")
     for one in done[~done.reason.isin(["converted before"])].itertuples():
         typer.echo(f"{one.path}: {one.reason}")
@@ -216,11 +215,12 @@ def encode(
     run: opt.Run,
     prepared: opt.AnyPreparedFolder,
     output: opt.LatentsFile = None,
+    anonymous: opt.AnonymousLatents = False,
 ):
     "Encode scans: one row of latents per scan, beside what is known of it."
     from msvae_nbdev.model.trained_run import encode as start
 
-    latents = start(run, prepared, output)
+    latents = start(run, prepared, output, anonymous)
     typer.echo(f"{len(latents)} scans encoded" + (f": {output}" if output else f", see {run}"))
 
 # %% ../../nbs/show/15_commands.ipynb #2f20d0a5
@@ -338,11 +338,12 @@ def report(
     runs: opt.Runs,
     output: opt.ReportFile = Path("report.html"),
     prepared: opt.MovedFolder = None,
+    anonymous: opt.WithoutRecords = False,
 ):
     "Write one self-contained page of one or several runs."
     from msvae_nbdev.show.report import report as write
 
-    typer.echo(f"report: {write(runs, output, prepared)}")
+    typer.echo(f"report: {write(runs, output, prepared, anonymous)}")
 
 # %% ../../nbs/show/15_commands.ipynb #8f7aef99
 @app.command()
@@ -359,11 +360,10 @@ def predict(
     from msvae_nbdev.show.predict import predict as start
 
     table = start(run, scans, output, keep, skull_strip, prepared)
-    for scan in table.to_dict("records"):
-        if scan["status"] == "failed":
-            typer.echo(f"failed: {scan['scan']}: {scan['reason']}", err=True)
-        else:
-            typer.echo(f"{scan['scan']} ({scan['status']}): {answer_line(scan)}")
+    for path, scan in zip(scans, table.to_dict("records")):
+        failed = scan["status"] == "failed"
+        said = scan["reason"] if failed else answer_line(scan)
+        typer.echo(f"{path}, on the page {scan['scan']} ({scan['status']}): {said}", err=failed)
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)

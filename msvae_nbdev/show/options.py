@@ -9,10 +9,10 @@ __all__ = ['Run', 'MovedFolder', 'PreparedFolder', 'Workers', 'SkullStrip', 'Sim
            'Use', 'TrainedRun', 'DecoderVariance', 'ModelObjective', 'LatentDim', 'Epochs', 'BatchSize', 'LearningRate',
            'WarmupEpochs', 'Patience', 'TestShare', 'ValidationShare', 'IncludeSuspect', 'Flip', 'Intensity',
            'TrainingSeed', 'Deterministic', 'Precision', 'Tensorboard', 'AnyPreparedFolder', 'LatentsFile', 'Samples',
-           'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'Scans', 'PredictionFile', 'Keep', 'StudyFolder',
-           'StudyModels', 'StudyEpochs', 'DemoFolder', 'DemoSize', 'FeatureTable', 'Features', 'Label', 'Participant',
-           'AcquisitionColumns', 'AgeColumn', 'SexColumn', 'Nuisances', 'LesionVolume', 'AuditFolder', 'Objective',
-           'Variance', 'Size', 'names']
+           'SamplingSeed', 'Merge', 'Runs', 'ReportFile', 'WithoutRecords', 'AnonymousLatents', 'Scans',
+           'PredictionFile', 'Keep', 'StudyFolder', 'StudyModels', 'StudyEpochs', 'DemoFolder', 'DemoSize',
+           'FeatureTable', 'Features', 'Label', 'Participant', 'AcquisitionColumns', 'AgeColumn', 'SexColumn',
+           'Nuisances', 'LesionVolume', 'AuditFolder', 'Objective', 'Variance', 'Size', 'names']
 
 # %% ../../nbs/show/14_options.ipynb #e9d750f0
 from enum import StrEnum
@@ -284,6 +284,21 @@ Merge = Annotated[
 # %% ../../nbs/show/14_options.ipynb #ce787dea
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, shown side by side.")]
 ReportFile = Annotated[Path, typer.Option("-o", "--output", help="The page to write.")]
+WithoutRecords = Annotated[
+    bool,
+    typer.Option(
+        "--anonymous",
+        help="Show running numbers in place of ids, sessions, ages and sexes in figures.",
+    ),
+]
+AnonymousLatents = Annotated[
+    bool,
+    typer.Option(
+        "--anonymous",
+        help="Write running numbers in place of ids and sessions, and ages above 89 years as 90. "
+        "Needs -o.",
+    ),
+]
 Scans = Annotated[list[Path], typer.Argument(help="FLAIR scans (NIfTI), raw or prepared.")]
 PredictionFile = Annotated[
     Path,

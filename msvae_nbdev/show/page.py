@@ -19,6 +19,7 @@ import plotly.graph_objects as go
 
 from ..core import read_json, read_tsv
 from ..latent.plots import CLICK_SCRIPT
+from ..privacy import find_source
 from ..safe_output import content_policy
 
 # %% ../../nbs/show/00_page.ipynb #c5919b9c
@@ -175,7 +176,7 @@ def _source(path: Path) -> Path | None:
             if not {"path", "source"} <= set(scans):
                 return None
             rows = scans[scans.path == path.relative_to(folder).as_posix()]
-            return Path(rows.source.iloc[0]) if rows.source.notna().any() else None
+            return find_source(rows.source.iloc[0], folder) if rows.source.notna().any() else None
     return None
 
 # %% ../../nbs/show/00_page.ipynb #f914363b
@@ -186,8 +187,8 @@ def describe_data(
     if folder is None or not Path(folder).is_dir():
         return DataOrigin(
             "person",
-            f"The prepared folder {Path(folder or '').name} is not there, so it cannot be told whether the "
-            "scans are phantoms: treat them as scans of persons.",
+            f"The prepared folder{f' {Path(folder).name}' if folder else ''} is not there, so it "
+            "cannot be told whether the scans are phantoms: treat them as scans of persons.",
         )
     if _is_simulated(Path(folder) / "dataset_description.json"):
         phantoms = [True]
@@ -217,13 +218,14 @@ def _phantom_scans(folder: Path) -> list:  # one bool per prepared scan
         return []
     table = read_tsv(folder / "scans.tsv")
     rows = table[table.path.notna()].to_dict("records")
-    sources = [row.get("source") for row in rows]
-    return [
-        is_phantom(
-            folder / row["path"], source if isinstance(source, str) else folder / row["path"]
-        )
-        for row, source in zip(rows, sources)
-    ]
+    return [is_phantom(folder / row["path"], _source_of_row(row, folder)) for row in rows]
+
+
+def _source_of_row(row: dict, folder: Path) -> Path:
+    "The raw scan of a row of scans.tsv; the prepared one where it is not known."
+    source = row.get("source")
+    known = find_source(source, folder) if isinstance(source, str) else None
+    return known or folder / row["path"]
 
 # %% ../../nbs/show/00_page.ipynb #0b9b6b16
 CSS = """

@@ -30,6 +30,7 @@ from ..latent.calibration import reliability_figure
 from ..latent.latent_space import LatentSpace, open_space
 from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
+from ..privacy import anonymous_figure, hide_path, scan_name
 from msvae_nbdev.show.new_scan import (
     format_share,
     kept_folders,
@@ -62,7 +63,7 @@ class Prediction:
 
     @property
     def name(self) -> str:
-        "The file's name."
+        "What pages call the scan."
         return Path(self.row["scan"]).name
 
     @property
@@ -89,12 +90,13 @@ def predict_scan(
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
 ) -> Prediction:
     "Prepare, encode and place one scan."
-    row = {"scan": str(path), "phantom": False}
+    row = {"scan": scan_name(path), "phantom": False}
     try:
         row["phantom"] = is_phantom(path)
         scan = open_scan(path, keep, skull_strip)
     except MsvaeError as error:
-        return Prediction(row | {"status": "failed", "reason": str(error)})
+        reason = hide_path(str(error), path, row["scan"])
+        return Prediction(row | {"status": "failed", "reason": reason})
     code = np.asarray(space.encode(scan.volume[None, ..., None])).astype(float)
     rebuilt = np.asarray(space.decode(code))[0, ..., 0]
     row |= {
@@ -226,6 +228,7 @@ def _axes_figure(space: LatentSpace, predictions: list) -> str:  # HTML
     scans = pd.DataFrame([each.code for each in placed], columns=columns)
     scans = scans.assign(participant_id=[each.name.split("_")[0] for each in placed])
     figure = discriminant_figure(space.lda, space.table, most=400, merge=space.merge)
+    figure = anonymous_figure(figure, space.table.participant_id)
     figure = add_scans(figure, figure_axes(space.lda, space.table), scans)
     caption = (
         "Crosses are the new scans, among training scans (dots) and test scans (diamonds) of "

@@ -306,6 +306,7 @@ def report(
     runs: list | str | Path,  # run folders, shown side by side; or one folder
     output: str | Path = "report.html",  # the page
     prepared: str | Path | None = None,  # where the runs' prepared folder is now, if it moved
+    anonymous: bool = False,  # running numbers in place of the records of people in figures
 ) -> Path:  # of the page
     "One self-contained HTML page of one or several runs. `MsvaeError` where a folder is no run."
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
@@ -313,6 +314,8 @@ def report(
         raise MsvaeError("no run to report on: name at least one run folder")
     check_replaceable(output, page_mark("report").encode(), "report")
     runs = [TrainedRun(run, prepared) for run in runs]
+    for run in runs:
+        run.anonymous = anonymous
     title = "Latent space of FLAIR brain scans: " + ", ".join(map(run_name, runs))
     page = html_page(title, _sections(runs), list(map(run_origin, runs)), kind="report")
     with atomic_path(output) as temporary:

@@ -15,7 +15,9 @@ from ..evaluation.claims import claims_table
 from ..figures import load_figures
 from ..groups import group_label
 from ..latent.classify import merged_sentence
+from ..latent.latents import labels_hash
 from ..model.trained_run import TrainedRun
+from ..privacy import anonymous_figure, hide_records, person_numbers
 from .page import format_cell, html_figure, html_table
 from .run_sections import not_done, run_name
 
@@ -28,7 +30,7 @@ def front_figures(
     label: str = "",  # whose figures they are
 ) -> str:  # HTML
     "The picture and the plot of a report's first page, as far as there are any."
-    found = {name: rest for name, *rest in load_figures(run.path, *FRONT_FIGURES)}
+    found = {name: rest for name, *rest in _figures(run, *FRONT_FIGURES)}
     figures = [
         html_figure(figure, title, caption, label)
         for title, caption, figure in (found[name] for name in FRONT_FIGURES if name in found)
@@ -43,10 +45,23 @@ def stored_figures(
     "The figures of the runs whose names start with one of the prefixes, but for the front page's."
     groups = {}
     for place, run in enumerate(runs):
-        for name, *found in load_figures(run.path, *prefixes):
+        for name, *found in _figures(run, *prefixes):
             if place or name not in FRONT_FIGURES:
                 groups.setdefault(name, []).append((run_name(run), *found))
     return "".join(_beside(found, len(runs)) for found in groups.values())
+
+
+def _figures(run: TrainedRun, *prefixes: str) -> list:  # of (name, title, caption, figure)
+    "Figures of a run, without records of people where its pages are to be anonymous."
+    found = load_figures(run.path, *prefixes)
+    if not run.anonymous:
+        return found
+    people = (run.latents if run.split is None else run.split).participant_id
+    numbers = person_numbers(people)
+    return [
+        (name, *hide_records(texts, numbers), anonymous_figure(figure, people))
+        for name, *texts, figure in found
+    ]
 
 
 def _beside(found: list, runs: int) -> str:  # HTML
@@ -229,13 +244,25 @@ def _lda_note(lda: dict) -> str:
     )
 
 # %% ../../nbs/show/05_results.ipynb #5afa1541
+def _if_mended(run: TrainedRun, found: dict | None, step: str) -> str:  # HTML
+    "What to do where a step is not done, or was done with diagnoses that have been mended since."
+    if not found:
+        return not_done(run, step)
+    now = run.with_labels(run.latents) if run.latents is not None else None
+    if now is None or found.get("labels_hash", labels_hash(now)) == labels_hash(now):
+        return ""
+    command = f"<code>msvae {step} {escape(str(run.path))}</code>"
+    since = f"diagnoses have been mended since this was made. Run {command} again"
+    return f"<p class='missing'>{escape(run_name(run))}: {since}.</p>"
+
+# %% ../../nbs/show/05_results.ipynb #ab57a70e
 def classes_section(
     runs: list,  # of `TrainedRun`
 ) -> str:  # HTML
     "Numbers and figures of the discriminant analysis."
     tables = [lda_table(run) for run in runs if run.lda]
     page = f"<div class='side'>{''.join(tables)}</div>{CHANCE_NOTE}" if tables else ""
-    page += "".join(not_done(run, "classify") for run in runs if not run.lda)
+    page += "".join(_if_mended(run, run.lda, "classify") for run in runs)
     return page + stored_figures(runs, "lda-1", "lda-2", "lda-3")
 
 # %% ../../nbs/show/05_results.ipynb #0862a396
@@ -324,5 +351,5 @@ def bias_section(
     page = bias_table(done) if done else ""
     notes = [" ".join(run.bias.get("notes") or []) for run in done]
     page += "".join(f"<p class='note'>{escape(text)}</p>" for text in dict.fromkeys(notes) if text)
-    page += "".join(not_done(run, "bias") for run in runs if not run.bias)
+    page += "".join(_if_mended(run, run.bias, "bias") for run in runs)
     return page + stored_figures(runs, "bias-")

@@ -29,6 +29,7 @@ from ..latent.classify_run import classify_run
 from ..latent.latent_space import open_space
 from ..model import trained_run as trained
 from ..model import training
+from ..privacy import make_anonymous
 from .cards import Card, data_card, model_card
 from .explorer import LatentExplorer
 from .predict import predict as predict_scans
@@ -204,10 +205,17 @@ def _encoded(self: Run) -> None:
 
 # %% ../../nbs/show/12_run.ipynb #4d9b10ac
 @patch
-def explore(self: Run, **options) -> LatentExplorer:  # options: see `LatentExplorer`
+def explore(
+    self: Run,
+    anonymous: bool = False,  # running numbers in place of ids and sessions in the list of scans
+    **options,  # see `LatentExplorer`
+) -> LatentExplorer:
     "Sliders through the latent space, live in Jupyter."
     self._encoded()
-    return LatentExplorer(open_space(self.path, prepared=self.moved_to), **options)
+    space = open_space(self.path, prepared=self.moved_to)
+    if anonymous:
+        space.table = make_anonymous(space.table)
+    return LatentExplorer(space, **options)
 
 # %% ../../nbs/show/12_run.ipynb #dc9e2b45
 @patch
@@ -226,9 +234,10 @@ def predict(
 def report(
     self: Run,
     output: str | Path = "report.html",  # the page
+    anonymous: bool = False,  # running numbers in place of the records of people in figures
 ) -> Path:  # of the page
     "One self-contained page of everything that was found so far."
-    return write_report([self.path], output, self.moved_to)
+    return write_report([self.path], output, self.moved_to, anonymous)
 
 # %% ../../nbs/show/12_run.ipynb #fc6b7c1b
 @delegates(training.train, keep=True)

@@ -19,7 +19,7 @@ from plotly.subplots import make_subplots
 from ..confound.audit import audit_methods
 from ..core import read_tsv
 from ..groups import as_labels, group_label, group_order
-from ..model.trained_run import TrainedRun
+from ..model.trained_run import TrainedRun, prepared_place
 from .page import DataOrigin, describe_data, html_figure, html_table
 
 # %% ../../nbs/show/04_run_sections.ipynb #7798fa1d
@@ -51,7 +51,7 @@ def not_done(
     step: str,  # a command
 ) -> str:  # HTML
     "What to do about a part that is not there, or why there can be none."
-    said = f"not done yet. Run <code>msvae {step} {escape(str(run.path))}</code>"
+    said = f"not done yet. Run <code>msvae {step} {escape(run.path.name)}</code>"
     if step in ("classify", "bias") and (why := _without_groups(run)):
         said = why
     return f"<p class='missing'>{escape(run_name(run))}: {said}.</p>"
@@ -144,13 +144,13 @@ def quality_control_section(
     runs: list,  # of `TrainedRun`
 ) -> str:  # HTML, one table per prepared folder
     "How the preparation of the scans ended."
-    folders = {str(run.config.get("prepared") or ""): run for run in runs}
-    return "".join(_quality_control(Path(folder), run) for folder, run in folders.items())
+    folders = {prepared_place(run): run for run in runs}
+    return "".join(_quality_control(folder, run) for folder, run in folders.items())
 
 
-def _quality_control(prepared: Path, run: TrainedRun) -> str:  # HTML
+def _quality_control(prepared: Path | None, run: TrainedRun) -> str:  # HTML
     "Scans by the status that the quality control gave them, with the reasons."
-    if not (prepared / "scans.tsv").is_file():
+    if prepared is None:
         missing = "the prepared folder is not there, so its quality control is not shown"
         return f"<p class='missing'>{escape(run_name(run))}: {missing}.</p>"
     scans = read_tsv(prepared / "scans.tsv")

@@ -88,7 +88,7 @@ def measure(command: str, run: str) -> None:
         from msvae_nbdev.latent import classify_run as chapter
 
         usual = chapter.information
-        chapter.information = lambda *given: usual(*given, epochs=1)  # its memory is that of 40
+        chapter.information = lambda *given, **named: usual(*given, epochs=1, **named)
         chapter.classify_run(run)
     done.set()
     print(f"\n{peak[0]:.2f} {time.monotonic() - begun:.0f}")
