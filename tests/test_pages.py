@@ -1,7 +1,5 @@
 """Pages in a real browser: every figure is drawn, nothing is logged, no sideways scroll on a phone."""
 
-import os
-import shutil
 import time
 
 import pandas as pd
@@ -13,10 +11,6 @@ from msvae_nbdev.core import read_tsv
 from msvae_nbdev.preparation.quality_page import mean_volume, write_report
 from msvae_nbdev.show.page import DataOrigin, Section, html_figure, html_page
 
-MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
-if os.environ.get("CI") != "true" and MISSING:
-    pytest.skip(f"no {' or '.join(MISSING)} here", allow_module_level=True)
-
 STATE = """return {
     plots: document.querySelectorAll('.plot').length,
     drawn: document.querySelectorAll('.plot.js-plotly-plot .main-svg').length > 0 &&
@@ -27,23 +21,6 @@ LOADED = (
     "return performance.getEntriesByType('resource').map(e => e.name).filter(n => /^http/.test(n))"
 )
 PAGES = ("report", "prediction", "audit", "prepare")
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    profile = tmp_path_factory.mktemp("profile")
-    flags = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage")
-    for flag in (*flags, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
 
 
 def open_page(driver, path, plots: int, width: int) -> dict:
@@ -96,7 +73,7 @@ def pages(tmp_path_factory) -> dict:  # name: path
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_of_a_run(driver, pages, name, width):
+def test_pages_of_a_run(driver, axe_findings, pages, name, width):
     plots = pages[name].read_text(encoding="utf-8").count("<div class='plot'")
     state = open_page(driver, pages[name], plots, width)
     drawn = plots or False
@@ -104,3 +81,4 @@ def test_pages_of_a_run(driver, pages, name, width):
     assert plots > 1 or name == "prepare"
     assert [each for each in driver.get_log("browser") if each["level"] == "SEVERE"] == []
     assert driver.execute_script(LOADED) == []
+    assert axe_findings() == []

@@ -99,7 +99,7 @@ def html_figure(
     data = figure.to_json().replace("</", "<\\/").replace("<!--", "<\\u0021--")
     label = f"<span class='run'>{escape(label)}</span> " if label else ""
     return (
-        f"<figure class='{kind}'><h4>{label}{escape(title)}</h4>"
+        f"<figure class='{kind}'><h3>{label}{escape(title)}</h3>"
         f"<div class='scroll'><div class='plot' style='{size}'></div></div>"
         f"<script type='application/json'>{data}</script>"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -234,7 +234,7 @@ body { margin: 0; font: 16px/1.5 Helvetica, Arial, sans-serif; color: #222; back
 header, main { max-width: 1180px; margin: 0 auto; padding: 0 20px; } header { padding-top: 28px; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { margin: 2.6rem 0 .6rem; padding-top: .6rem; border-top: 2px solid #222; font-size: 1.35rem; }
-h3 { margin: 1.6rem 0 .4rem; font-size: 1.08rem; } h4 { margin: 0 0 .4rem; font-size: 1rem; }
+h3 { margin: 1.6rem 0 .4rem; font-size: 1.08rem; } figure h3 { margin: 0 0 .4rem; font-size: 1rem; }
 .data { padding: 10px 14px; border-left: 5px solid #009E73; background: #eef8f4; }
 .person { border-color: #D55E00; background: #fdf1ea; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 18px; }
@@ -270,7 +270,7 @@ body { font-size: 9.5pt; line-height: 1.35; } header, main { max-width: none; pa
 nav, noscript, .plot { display: none; } .still { display: block; max-width: 100%; }
 .still { max-height: 88mm; margin: 0 auto 1mm 0; } .scroll { overflow: visible; }
 h1 { font-size: 16pt; } h2 { font-size: 13pt; margin: 7mm 0 2mm; } h3 { margin: 3mm 0 1mm; }
-h2, h3, h4 { break-after: avoid; } h4 { font-size: 9pt; margin: 0 0 1mm; }
+h2, h3 { break-after: avoid; } figure h3 { font-size: 9pt; margin: 0 0 1mm; }
 figure { margin: 2mm 0; } figure, tr, .data, .verdict, .missing { break-inside: avoid; }
 .data, .verdict, .missing { padding: 1.5mm 3mm; margin: 2mm 0; }
 table { font-size: 7.5pt; } th, td, thead th { white-space: normal; padding: 1px 5px 1px 0; }
@@ -301,7 +301,7 @@ async function makeStill(figure) {
   const width = plot.layout.width || (beside ? 520 : 720), height = plot.layout.height || 450;
   const layout = {...plot.layout, updatemenus: [], autosize: false};
   still.className = "still";
-  still.alt = figure.querySelector("h4").textContent;
+  still.alt = figure.querySelector("h3").textContent;
   still.src = await Plotly.toImage({data: plot.data, layout}, {format: "svg", width, height});
   figure.querySelector(".scroll").after(still);
 }
