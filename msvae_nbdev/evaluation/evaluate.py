@@ -37,6 +37,7 @@ from .sharpness import BAND_MM, FSC_CRITERION, resolution_figure
 from .similarity import brain_mask, check_pair, check_volumes
 from ..figures import save_figure
 from ..groups import as_labels, group_label, group_order
+from ..model.trained_run import prepared_place
 from ..safe_output import defuse
 from ..slice_figure import slice_figure
 
@@ -220,9 +221,8 @@ def _model_facts(run) -> dict:
 # %% ../../nbs/evaluation/09_evaluate.ipynb #b495e702
 def _known_lesions(run, table: pd.DataFrame, seed: int) -> np.ndarray | None:
     "True lesions of the test scans, where the run knows its cohort."
-    if "prepared" not in run.config:
-        return None
-    return find_lesions(run.prepared.path, table, seed=seed)
+    place = prepared_place(run)
+    return None if place is None else find_lesions(place, table, seed=seed)
 
 # %% ../../nbs/evaluation/09_evaluate.ipynb #567390a3
 MOST_CLASSES = 8  # of which a scan is shown; more would make the figure as large as the report

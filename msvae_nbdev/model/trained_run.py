@@ -93,7 +93,7 @@ class TrainedRun:
     @cached_property
     def prepared(self) -> PreparedDataset:
         "The cohort it was trained on. `MsvaeError` where it is not there any more."
-        return open_prepared(_known_place(self), self.config["include_suspect"])
+        return open_prepared(_known_place(self), self.config.get("include_suspect", False))
 
     @cached_property
     def encoder(self):

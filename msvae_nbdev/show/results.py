@@ -251,7 +251,7 @@ def _if_mended(run: TrainedRun, found: dict | None, step: str) -> str:  # HTML
     now = run.with_labels(run.latents) if run.latents is not None else None
     if now is None or found.get("labels_hash", labels_hash(now)) == labels_hash(now):
         return ""
-    command = f"<code>msvae {step} {escape(str(run.path))}</code>"
+    command = f"<code>msvae {step} {escape(run.path.name)}</code>"
     since = f"diagnoses have been mended since this was made. Run {command} again"
     return f"<p class='missing'>{escape(run_name(run))}: {since}.</p>"
 
