@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from test_pages import driver, open_page  # noqa: F401 (a fixture)
+from test_pages import open_page
 
 from msvae_nbdev.core import write_json
 from msvae_nbdev.figures import save_figure
@@ -51,7 +51,7 @@ FOUND = """return {
     injected: document.querySelectorAll('[onerror], [onload], iframe, object, link').length}"""
 
 
-def look(driver, page: Path, outside, plots: int = 0) -> dict:  # noqa: F811
+def look(driver, page: Path, outside, plots: int = 0) -> dict:
     "What a page does in the browser."
     del outside.asked[:]
     state = open_page(driver, page, plots, 1280)
@@ -62,7 +62,7 @@ def look(driver, page: Path, outside, plots: int = 0) -> dict:  # noqa: F811
 SAFE = {"ran": 0, "injected": 0, "asked": []}
 
 
-def test_a_page_runs_and_loads_nothing_that_is_not_ours(driver, outside, tmp_path):  # noqa: F811
+def test_a_page_runs_and_loads_nothing_that_is_not_ours(driver, outside, tmp_path):
     "What no text can do, since texts are escaped, is done here: tags and a figure that load."
     figure = go.Figure([go.Scatter(y=[1, 2, 1]), go.Scatter3d(x=[1, 2], y=[1, 2], z=[1, 2])])
     figure.add_layout_image(source=f"{outside.url}/figure.png", x=0, y=1, sizex=1, sizey=1)
@@ -85,7 +85,7 @@ def test_a_page_runs_and_loads_nothing_that_is_not_ours(driver, outside, tmp_pat
     }
 
 
-def test_every_kind_of_trace_that_is_drawn_needs_no_more(driver, outside, tmp_path):  # noqa: F811
+def test_every_kind_of_trace_that_is_drawn_needs_no_more(driver, outside, tmp_path):
     kinds = [
         go.Scatter3d(x=[1, 2], y=[1, 2], z=[1, 2]),
         go.Heatmap(z=[[1, 2], [3, 4]]),
@@ -101,7 +101,7 @@ def test_every_kind_of_trace_that_is_drawn_needs_no_more(driver, outside, tmp_pa
     assert [each for each in driver.get_log("browser") if each["level"] == "SEVERE"] == []
 
 
-def test_the_page_of_a_preparation(driver, outside, tmp_path):  # noqa: F811
+def test_the_page_of_a_preparation(driver, outside, tmp_path):
     bad = attack(f"{outside.url}/prepared")
     name = f"'\"><img src=x onerror=window.ran=1>{SUFFIX}.nii.gz"
     volume = np.linspace(0, 1, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
@@ -124,7 +124,7 @@ def test_the_page_of_a_preparation(driver, outside, tmp_path):  # noqa: F811
     assert driver.execute_script(shown) == 1  # the script of the page runs
 
 
-def test_the_page_of_a_prediction(driver, outside, tmp_path):  # noqa: F811
+def test_the_page_of_a_prediction(driver, outside, tmp_path):
     from msvae_nbdev.show.predict import Prediction, prediction_page
 
     bad = attack(f"{outside.url}/prediction")
@@ -137,7 +137,7 @@ def test_the_page_of_a_prediction(driver, outside, tmp_path):  # noqa: F811
     assert look(driver, page, outside) == SAFE | {"drawn": 0}
 
 
-def test_the_page_of_an_audit(driver, outside, tmp_path):  # noqa: F811
+def test_the_page_of_an_audit(driver, outside, tmp_path):
     from msvae_nbdev.show.audit_table import audit
 
     table = surrogate_latents(0.05, 4)
@@ -149,7 +149,7 @@ def test_the_page_of_an_audit(driver, outside, tmp_path):  # noqa: F811
     assert "<img" not in found._repr_html_()
 
 
-def test_the_report(driver, outside, tmp_path):  # noqa: F811
+def test_the_report(driver, outside, tmp_path):
     from msvae_nbdev.model.trained_run import TrainedRun
     from msvae_nbdev.show.report import report
 
