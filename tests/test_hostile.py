@@ -107,7 +107,8 @@ def test_the_page_of_a_preparation(driver, outside, tmp_path):
     volume = np.linspace(0, 1, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     save_nifti(volume, AFFINE, tmp_path / name, code=4)
     rows = {
-        "participant_id": ["a", "b"],
+        "participant_id": ["a", bad],
+        "session_id": [np.nan, bad],
         "diagnosis": bad,
         "path": [name, np.nan],
         "source": bad,
