@@ -48,7 +48,7 @@ def _box_affine(head) -> np.ndarray:  # (4, 4), voxel index of the maps to MNI m
 def phantom_lesions(
     row: dict,  # of the participant and the scan: diagnosis, number, session, sex, age, years
     seed: int = 0,  # of the cohort; these three as given to `simulate`
-    disease: float = 1.0,  # factor on all lesion volumes
+    disease: float = 1.0,  # factor on lesion volumes and on the atrophy of multiple sclerosis
     variation: float = 1.0,  # of the anatomy; 0: everyone has the template's
 ) -> tuple:  # (lesion, brain): float32 (40, 48, 40), shares of each prepared voxel
     "Where `simulate_prepared` put the lesions, and the brain."

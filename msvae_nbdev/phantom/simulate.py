@@ -105,7 +105,7 @@ def write_raw(
     row: dict,  # one row of `plan_cohort`
     out: str | Path,  # the BIDS dataset
     seed: int = 0,  # of the cohort
-    disease: float = 1.0,  # factor on lesion volumes
+    disease: float = 1.0,  # factor on lesion volumes and on the atrophy of multiple sclerosis
     variation: float = 1.0,  # 0: template anatomy in a random pose
 ) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan into a BIDS dataset with its truth, unless it is there."
@@ -138,7 +138,7 @@ def write_prepared(
     row: dict,  # one row of `plan_cohort`
     out: str | Path,  # the prepared folder
     seed: int = 0,  # of the cohort
-    disease: float = 1.0,  # factor on lesion volumes
+    disease: float = 1.0,  # factor on lesion volumes and on the atrophy of multiple sclerosis
     variation: float = 1.0,  # 0: template anatomy in a random pose
 ) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan straight into the prepared layout, unless it is there."
@@ -304,7 +304,7 @@ def simulate(
     scale: float = 0.01,  # of the paper's 3096 patients
     seed: int = 0,  # the same seed gives the same participants at any scale
     bias: float = 1.0,  # 0: acquisition independent of the class, 1: as in figure 11
-    disease: float = 1.0,  # 0: no lesions, 1: as in the literature
+    disease: float = 1.0,  # 0: no lesions and no atrophy, 1: as in the literature
     variation: float = 1.0,  # 0: template anatomy in random pose, 1: as between people
     prepared: bool = False,  # straight to the 40x48x40 layout
     workers: int | None = None,  # processes; None: one per processor that may be used

@@ -65,7 +65,10 @@ Bias = Annotated[
         help="Dependence of the acquisition on the class, 0 (none) to 1 (the paper's figure 11)."
     ),
 ]
-Disease = Annotated[float, typer.Option(help="Factor on the lesion volumes; 0 gives no lesions.")]
+Disease = Annotated[
+    float,
+    typer.Option(help="Factor on lesion volumes and on the atrophy of MS; 0 gives neither."),
+]
 Variation = Annotated[
     float,
     typer.Option(help="Factor on the anatomical variation; 0 gives the template in random pose."),

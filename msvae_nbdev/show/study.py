@@ -46,7 +46,7 @@ class StudyPlan:
 
     scale: float = 1.0  # of the paper's 3096 patients
     bias: float = 1.0  # 0: acquisition independent of the class, 1: as in figure 11
-    disease: float = 1.0  # factor on the lesion volumes
+    disease: float = 1.0  # factor on lesion volumes and on the atrophy of MS
     seed: int = 0  # of the cohort, the split and the trainings
     epochs: int = 20  # of a VAE; the introspective models have as many again
     models: tuple = tuple(STUDY_MODELS)  # names of `STUDY_MODELS`
@@ -126,7 +126,7 @@ def study(
     models: tuple = tuple(STUDY_MODELS),  # names of `STUDY_MODELS`
     epochs: int = 20,  # of a VAE; the introspective models have as many again
     bias: float = 1.0,  # 0: acquisition independent of the class, 1: as in figure 11
-    disease: float = 1.0,  # factor on the lesion volumes; 0: no disease
+    disease: float = 1.0,  # factor on lesion volumes and on the atrophy of MS; 0: neither
     seed: int = 0,  # of the cohort, the split and the trainings
     workers: int | None = None,  # processes of the simulation; None: one per processor
 ) -> Path:  # of the page, study.html
