@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import MsvaeError
+from ..core import MsvaeError, track
 from ..model.cpu_kernels import fuse
 from ..model.networks import build_encoder, keras
 
@@ -101,13 +101,16 @@ def train_classifier(
     stop = keras.callbacks.EarlyStopping(
         patience=patience, restore_best_weights=True, start_from_epoch=settled
     )
+    steps = track(range(epochs + settled), "training the supervised classifier, epoch")
+    progress = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: next(steps))
     start = time.perf_counter()
     history = network.fit(
         scans,
         validation_data=_LabelledScans(volumes, validation, numbers, weights),
         epochs=epochs + settled,
-        callbacks=[stop],
+        callbacks=[stop, progress],
         verbose=0,
     )
+    steps.close()
     seconds = time.perf_counter() - start
     return SupervisedClassifier(network, classes, len(history.epoch), seconds)

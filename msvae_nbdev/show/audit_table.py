@@ -113,7 +113,7 @@ def audit(
     label: str = "diagnosis",  # name of the column of classes
     participant: str = "participant_id",  # of participants; absent: each row is one of its own
     age: str = "age",  # name of the column of ages, in years
-    sex: str = "sex",
+    sex: str = "sex",  # name of the column of sexes
     merge: Mapping = FIGURE_10,  # classes to be taken as one, as for `merge_groups`
     **options,  # as for `audit`
 ) -> TableAudit:

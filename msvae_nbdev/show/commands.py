@@ -163,8 +163,8 @@ def prepare(
 def train(
     prepared: opt.PreparedFolder,
     run: opt.TrainedRun,
-    objective: opt.ModelObjective,
-    latent_dim: opt.LatentDim,
+    objective: opt.ModelObjective = opt.Objective.vae,
+    latent_dim: opt.LatentDim = 32,
     epochs: opt.Epochs = 30,
     batch_size: opt.BatchSize = 16,
     learning_rate: opt.LearningRate = 2e-3,
@@ -380,7 +380,7 @@ def study(
     seed: opt.CohortSeed = 0,
     workers: opt.Workers = None,
 ):
-    "Do the paper's experiment on phantoms: four models and one more, ending in FOLDER/study.html."
+    "Do the paper's experiment on phantoms: four models and two more, ending in FOLDER/study.html."
     from msvae_nbdev.show.study import STUDY_MODELS
     from msvae_nbdev.show.study import study as start
 

@@ -22,7 +22,20 @@ from typing import Annotated
 import typer
 
 # %% ../../nbs/show/14_options.ipynb #8a1d202d
-Run = Annotated[Path, typer.Argument(help="Run folder.")]
+def _run_folder(path: Path) -> Path:
+    "A run folder, also where a model of the package is named."
+    from msvae_nbdev.model.pretrained import find_run
+
+    return find_run(path)
+
+
+Run = Annotated[
+    Path,
+    typer.Argument(
+        callback=_run_folder,
+        help="Run folder, or a model of the package: phantom-ivae-256 or phantom-vae-32.",
+    ),
+]
 MovedFolder = Annotated[
     Path | None,
     typer.Option(
@@ -326,8 +339,8 @@ StudyFolder = Annotated[Path, typer.Argument(help="Folder to write; a second cal
 StudyModels = Annotated[
     str | None,
     typer.Option(
-        help="Models to train, separated by commas, of vae-8, vae-512, introvae-32, introvae-256 and "
-        "softintrovae-256; default: all."
+        help="Models to train, separated by commas, of vae-8, vae-512, introvae-32, introvae-256, "
+        "vae-32 and softintrovae-256; default: all."
     ),
 ]
 StudyEpochs = Annotated[

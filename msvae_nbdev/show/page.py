@@ -258,6 +258,7 @@ figure { margin: 1.4rem 0; min-width: 0; } .run { color: #555; font-weight: norm
 .side:has(.wide) { grid-template-columns: minmax(0, 1fr); }
 details { margin: .6rem 0; } summary { cursor: pointer; }
 details td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+@media (max-width: 700px) { .modebar-container { display: none; } }
 footer { margin: 3rem 0 2rem; color: #555; font-size: .85rem; }
 """
 

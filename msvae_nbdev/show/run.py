@@ -29,6 +29,7 @@ from ..latent.classify_run import classify_run
 from ..latent.latent_space import open_space
 from ..model import trained_run as trained
 from ..model import training
+from ..model.pretrained import find_run
 from ..privacy import make_anonymous
 from .cards import Card, data_card, model_card
 from .explorer import LatentExplorer
@@ -127,7 +128,7 @@ class Run(trained.TrainedRun):
         path: str | Path,  # the run folder
         prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
     ):
-        super().__init__(path, prepared)
+        super().__init__(find_run(path), prepared)
         trained.check_finished(self)
 
     def encode(
@@ -147,7 +148,7 @@ class Run(trained.TrainedRun):
     def evaluate(
         self,
         n_samples: int = 64,  # brains to draw from the prior
-        seed: int = 0,
+        seed: int = 0,  # of samples and bootstrap
     ) -> Finding:
         "Score reconstructions and samples on held-out patients: quality.json."
         quality = evaluate_run(self, n_samples=n_samples, seed=seed)
@@ -157,7 +158,7 @@ class Run(trained.TrainedRun):
     def classify(
         self,
         features: int = 3,  # latent dimensions to show as images
-        seed: int = 0,
+        seed: int = 0,  # of bootstrap, permutations and the supervised network
         merge: dict | None = None,  # new label: those it replaces, as {"MCI": ["EMCI", "LMCI"]}
     ) -> Finding:
         "Separate the groups by LDA: lda.json. None merges as figure 10, where its groups are."
@@ -172,7 +173,7 @@ class Run(trained.TrainedRun):
 def audit(
     self: Run,
     permutations: int = 999,  # of each test, at least 199
-    seed: int = 0,
+    seed: int = 0,  # of permutations and bootstrap
     merge: dict | None = None,  # as for `classify`; None: as the run was classified
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
     lesion_volume: str | Path | None = None,  # a column, table or folder of masks; None: found
@@ -208,7 +209,7 @@ def _encoded(self: Run) -> None:
 def explore(
     self: Run,
     anonymous: bool = False,  # running numbers in place of ids and sessions in the list of scans
-    **options,  # see `LatentExplorer`
+    **options,  # as for `LatentExplorer`
 ) -> LatentExplorer:
     "Sliders through the latent space, live in Jupyter."
     self._encoded()
@@ -251,8 +252,8 @@ def train(
 
 # %% ../../nbs/show/12_run.ipynb #2d80f16c
 def load_run(
-    path: str | Path,  # the run folder
+    path: str | Path,  # the run folder, or a name of `PRETRAINED`
     prepared: str | Path | None = None,  # where its prepared folder is now, if it moved
 ) -> Run:
-    "Open a finished run."
+    "Open a finished run, or a model that comes with the package, such as phantom-ivae-256."
     return Run(path, prepared)

@@ -1,7 +1,7 @@
 """How intensities are bounded and scaled, and what latent vectors then know of disease and of scanner.
 
     python studies/objectives/intensities.py FOLDER pca             all scalings, bias 0 and 1, two seeds, principal components
-    python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling-bias-seed[-calibrated]), or all
+    python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling_bias_seed[_objective]), or all
     python studies/objectives/intensities.py FOLDER --table         write data/objectives/intensities.csv
 
 Each scan is simulated once without any bound; each scaling is made from that. What there is already is not made again.
@@ -9,11 +9,11 @@ Each scan is simulated once without any bound; each scaling is made from that. W
 
 import functools
 import json
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from choices import knows
@@ -21,18 +21,27 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import SplineTransformer
 
+from msvae_nbdev.cohort.split import split_patients
 from msvae_nbdev.core import write_json
+from msvae_nbdev.evaluation.lesion_contrast import lesion_contrast
 from msvae_nbdev.groups import merge_groups
 from msvae_nbdev.model import training
+from msvae_nbdev.model.batches import training_batches
+from msvae_nbdev.model.config import TrainingConfig
+from msvae_nbdev.model.cpu_kernels import fuse
+from msvae_nbdev.model.learning_rate import rate_schedule
+from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
+from msvae_nbdev.model.vae import VAE, kl_divergence
 from msvae_nbdev.phantom import imaging
 from msvae_nbdev.phantom.imaging import plan_cohort, simulate_prepared
-from msvae_nbdev.phantom.simulate import simulate
-from msvae_nbdev.space import AFFINE
 
 KEPT = Path(__file__).parents[2] / "data" / "objectives" / "intensities.csv"
 SCALE, SEEDS, BIASES = 0.25, (0, 1), (0, 1)
 COHORTS = ("train", "other")  # people that the models are fitted to, and others
 NORMAL = 1.3  # times the median of the brain: what is brighter is no normal tissue
+EPOCHS, LATENT_DIM = 25, 256
+QUIETEST = 1e-3  # the least variance of a voxel, where nothing ever changes
+CHANNELS = {"channels-1": 1.0, "channels-4": 2.0}  # weight of the second channel's error: factor
 
 
 def cohort_seed(seed: int, cohort: str) -> int:
@@ -126,14 +135,6 @@ def tells(train, train_table, other, other_table) -> dict:
     return found
 
 
-def write_folder(volumes: np.ndarray, folder: Path, bias: int, seed: int) -> None:
-    "A prepared folder of the training cohort with other intensities."
-    table = simulate(folder, SCALE, cohort_seed(seed, "train"), bias, prepared=True)
-    for volume, row in zip(volumes, table.itertuples()):
-        (path,) = folder.glob(f"{row.participant_id}/{row.session_id}/anat/*_FLAIR.nii.gz")
-        nib.save(nib.Nifti1Image(volume, AFFINE), path)
-
-
 def references(folder: Path) -> None:
     "What age, true volumes and the protocol tell, by LDA on splines."
     for bias in BIASES:
@@ -180,40 +181,139 @@ def components(folder: Path) -> None:
                 write_json(rows, path)
 
 
+class VoxelwiseVAE(VAE):
+    "The variance of each voxel is what the model leaves of it, in closed form: variable places cost less, quiet tissue more."
+
+    def __init__(self, encoder, decoder, **options):
+        super().__init__(encoder, decoder, **options)
+        half = {"initializer": keras.initializers.Constant(0.5), "trainable": False}
+        self.spread = self.add_weight(name="spread", shape=decoder.output_shape[1:], **half)
+
+    def weights_of(self, squared):
+        "Half of one over the variance of each voxel, which follows the squared errors of the batch."
+        self.spread.assign(0.95 * self.spread + 0.05 * tf.reduce_mean(squared, 0))
+        return 0.5 / tf.maximum(self.spread, QUIETEST)
+
+    def train_step(self, volumes):
+        "One step on one batch."
+        with tf.GradientTape() as tape:
+            mean, log_variance = self.encode(volumes, training=True)
+            latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
+            squared = tf.square(volumes - self.decode(latent, training=True))
+            weights = self.weights_of(tf.stop_gradient(squared))
+            reconstruction = tf.reduce_mean(tf.reduce_sum(weights * squared, (1, 2, 3, 4)))
+            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
+            loss = reconstruction + kl
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.step.assign_add(1)
+        return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
+
+
+class MultiscaleVAE(VAE):
+    "Squared errors at 4, 8 and 16 mm, each weighed so that a uniform error counts the same at every scale."
+
+    def train_step(self, volumes):
+        "One step on one batch."
+        with tf.GradientTape() as tape:
+            mean, log_variance = self.encode(volumes, training=True)
+            latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
+            error = volumes - self.decode(latent, training=True)
+            scales = [tf.nn.avg_pool3d(error, side, side, "VALID") for side in (1, 2, 4)]
+            parts = [8**power * tf.reduce_sum(tf.square(each)) for power, each in enumerate(scales)]
+            reconstruction = tf.add_n(parts) / tf.cast(tf.shape(volumes)[0], tf.float32)
+            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
+            loss = reconstruction + kl
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.step.assign_add(1)
+        return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
+
+
+OBJECTIVES = {  # name: model
+    "": VAE,
+    "calibrated": functools.partial(VAE, decoder_variance="calibrated"),
+    "voxelwise": VoxelwiseVAE,
+    "multiscale": MultiscaleVAE,
+}
+
+
+def side_by_side(volumes: np.ndarray, bright: np.ndarray, factor: float) -> np.ndarray:
+    "The paper's intensities, and behind them along the last axis what is brighter than normal tissue, (n, 40, 48, 80)."
+    second = np.clip(factor * bright.astype(np.float32), 0, 0.5 * factor)
+    return np.concatenate([bounded(volumes, 99.5), second], axis=3)
+
+
+def scaled(scaling: str, part: tuple, train: tuple) -> np.ndarray:  # (n, 40, 48, 40 or 80, 1)
+    "The intensities of a cohort; with a channel for what is bright, volumes are twice as deep."
+    if scaling in CHANNELS:
+        return side_by_side(*part[:2], CHANNELS[scaling])[..., None]
+    return SCALINGS[scaling](*part[:2], train[0])[..., None]
+
+
+def fit(scans: np.ndarray, rows: np.ndarray, seed: int, objective: str) -> tuple:  # its networks
+    "Train the usual networks as `train` does, on volumes of any depth."
+    shape = scans.shape[1:4]
+    keras.utils.set_random_seed(seed)
+    networks = build_encoder(LATENT_DIM, shape), build_decoder(LATENT_DIM, shape)
+    config = TrainingConfig(latent_dim=LATENT_DIM, epochs=EPOCHS, seed=seed)
+    steps = len(rows) // config.batch_size
+    model = OBJECTIVES[objective](*networks, seed=seed)
+    model.compile(optimizer=keras.optimizers.Adam(rate_schedule(config, steps)))
+    order = scans, rows, config.batch_size, seed
+    batches = training_batches(*order, 0, EPOCHS, flip=True)
+    model.fit(batches, epochs=EPOCHS, steps_per_epoch=steps, verbose=2, shuffle=False)
+    again = training_batches(*order, EPOCHS, EPOCHS + 1, flip=True)
+    training.recalibrate(*map(fuse, networks), again, seed)
+    return networks
+
+
+def through(network, inputs: np.ndarray) -> np.ndarray:
+    "What a network makes of many volumes or vectors; of an encoder the means."
+    found = []
+    for first in range(0, len(inputs), 32):
+        part = network(inputs[first : first + 32], training=False)
+        found.append(np.asarray(part[0] if isinstance(part, list | tuple) else part))
+    return np.concatenate(found)
+
+
+def contrast_kept(originals: np.ndarray, rebuilt: np.ndarray, bright: np.ndarray) -> float:
+    "Contrast of what is brighter than normal tissue, of reconstructions over originals, scans with some of it."
+    mask = (originals[..., 0] > 0.05).mean(0) > 0.5
+    lesions = (bright > 0.1).astype(np.float32)
+    found = lesion_contrast(originals[..., 0], rebuilt[..., 0], lesions, mask).dropna()
+    return float(found.lesion_contrast_reconstruction.sum() / found.lesion_contrast.sum())
+
+
 def autoencoder(folder: Path, name: str) -> None:
     "Train and score one VAE."
-    path, (scaling, bias, seed, *variance) = folder / f"vae-{name}.json", name.rsplit("_")
+    path, (scaling, bias, seed, *rest) = folder / f"vae-{name}.json", name.split("_")
     if path.exists():
         return
-    bias, seed = int(bias), int(seed)
+    bias, seed, objective = int(bias), int(seed), "".join(rest)
     train, other = (cohort(folder, bias, seed, part) for part in COHORTS)
-    scans, others = (SCALINGS[scaling](*each[:2], train[0]) for each in (train, other))
-    prepared = folder / f"prepared-{scaling}-{bias}-{seed}"
-    if not (prepared / "done").exists():
-        write_folder(scans, prepared, bias, seed)
-        (prepared / "done").touch()
-    options = {"decoder_variance": "calibrated"} if variance else {}
-    run = training.train(prepared, folder / f"run-{name}", objective="vae", latent_dim=256,
-                         epochs=25, seed=seed, verbose=2, save_every=300, **options)  # fmt: skip
-    used = (run.split.split == "train").to_numpy()
-    keys = ["participant_id", "session_id"]
-    tables = [run.split[used][keys].merge(train[2], on=keys, how="left"), other[2]]
-    rows = train[2].reset_index().merge(run.split[used][keys], on=keys)["index"].to_numpy()
-    tables[0] = train[2].iloc[rows]
-    latents = [run.encode(part[..., None]) for part in (scans[rows], others)]
-    facts = {"scaling": scaling, "bias": bias, "seed": seed, "features": "vae-256" + (", calibrated" if variance else "")}  # fmt: skip
-    error = np.square(run.decode(latents[1]) - others[..., None]).mean()
-    active = int((latents[0].var(0) > 0.1).sum())
-    known = tells(latents[0], tables[0], latents[1], tables[1])
-    write_json([facts | {"mse": float(error), "active": active} | known], path)
+    scans, others = (scaled(scaling, part, train) for part in (train, other))
+    parts = split_patients(train[2], test=0.1, validation=0.1, seed=seed)
+    rows = np.flatnonzero(parts == "train")
+    encoder, decoder = fit(scans, rows, seed, objective)
+    latents = through(encoder, scans[rows]), through(encoder, others)
+    rebuilt, first = through(decoder, latents[1])[:, :, :, :40], others[:, :, :, :40]
+    facts = {"scaling": scaling, "bias": bias, "seed": seed}
+    facts |= {"features": f"vae-{LATENT_DIM}" + (objective and f", {objective}")}
+    facts |= {"mse": float(np.square(rebuilt - first).mean())}
+    facts |= {"lesion_contrast_kept": contrast_kept(first, rebuilt, other[1])}
+    facts |= {"active": int((latents[0].var(0) > 0.1).sum())}
+    known = tells(latents[0], train[2].iloc[rows], latents[1], other[2])
+    write_json([facts | known], path)
 
 
 def all_names() -> list:
     "VAEs in the order in which they say most."
-    names = [f"{scaling}_0_0" for scaling in SCALINGS]
-    names += ["paper_0_0_calibrated", "median-2.2_0_0_calibrated", "bright_0_0_calibrated"]
-    names += [f"{scaling}_0_1" for scaling in SCALINGS]
-    return names + [f"{scaling}_1_{seed}" for seed in SEEDS for scaling in SCALINGS]
+    names = [f"{scaling}_0_0" for scaling in (*SCALINGS, *CHANNELS)]
+    names += [f"paper_0_0_{objective}" for objective in OBJECTIVES if objective]
+    names += ["median-2.2_0_0_calibrated", "bright_0_0_calibrated"]
+    names += [re.sub("_0_0", "_0_1", name) for name in names]
+    return names + [f"{scaling}_1_{seed}" for seed in SEEDS for scaling in (*SCALINGS, *CHANNELS)]
 
 
 def table(folder: Path) -> None:
