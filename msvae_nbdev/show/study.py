@@ -144,7 +144,10 @@ def study(
     if not all((run / "encoder.keras").exists() for run in runs):
         needed = budget(plan, workers).loc["all"]
         say(f"about {needed.minutes:.0f} minutes of simulation and training on this machine, and")
-        say(f"{needed.gigabytes:.1f} GB of disk; stopped at any moment, the same command goes on")
+        say(
+            f"{needed.gigabytes:.1f} GB of disk; analyses take some minutes a model, and once as long"
+        )
+        say("as a training; stopped at any moment, the same command goes on")
     prepared = folder / "prepared"
     say("simulate the cohort")
     simulate(prepared, scale, seed, bias, disease, prepared=True, workers=workers)
