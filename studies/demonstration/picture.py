@@ -1,4 +1,5 @@
-"""The explorer in JupyterLab as a picture: `python studies/demonstration/picture.py msvae-demo/introvae-32` writes nbs/images/explorer.png.
+"""The explorer in JupyterLab, and its volumes in NiiVue, as pictures: `python studies/demonstration/picture.py
+msvae-demo/introvae-32` writes nbs/images/explorer.png and nbs/images/niivue.png.
 
 The run may only be of phantoms. Needs the extra dev, and chromium with its driver.
 """
@@ -19,22 +20,32 @@ from selenium import webdriver
 from msvae_nbdev.model.trained_run import load_run
 from msvae_nbdev.show.page import is_phantom
 
-PICTURE = Path(__file__).parents[2] / "nbs" / "images" / "explorer.png"
-CELL = """from msvae_nbdev.show.explorer import LatentExplorer
+IMAGES = Path(__file__).parents[2] / "nbs" / "images"
+NAMES = ("explorer.png", "niivue.png")  # of the output of each cell
+CELLS = (
+    """from msvae_nbdev.show.explorer import LatentExplorer
 explorer = LatentExplorer({run!r}, dimensions=3)
-explorer.start_from("ms")
-explorer"""
+explorer.morph("healthy", "ms")
+explorer.morph_panel.step.value = 8
+explorer""",
+    """explorer = LatentExplorer({run!r}, dimensions=3)
+explorer.start_from(next(scan for scan in explorer.scans if scan.endswith("MS, test")))
+explorer.niivue()""",
+)
 IDLE = """const open = [...(window.jupyterapp?.shell.widgets('main') ?? [])];
 return open.find(each => each.sessionContext)?.sessionContext.session?.kernel?.status == 'idle'"""
-WIDGET = ".jp-OutputArea-output .widget-box"
+WIDGETS = ".jp-OutputArea-output > .widget-box"
 
 
 def write_notebook(run: str, path: Path) -> None:
-    "A notebook with the explorer as its only cell."
-    cell = {"cell_type": "code", "id": "explorer", "metadata": {}, "outputs": []}
-    cell |= {"execution_count": None, "source": CELL.format(run=run)}
+    "A notebook with a cell for each picture."
+    kind = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    cells = [
+        kind | {"id": f"cell-{number}", "source": source.format(run=run)}
+        for number, source in enumerate(CELLS)
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(notebook))
     settings = path.parent / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
@@ -58,10 +69,10 @@ def start_jupyterlab(folder: Path) -> tuple:  # (process, address)
 
 
 def photograph(address: str, profile: str) -> None:
-    "Run the cell, wait until the explorer stands, and keep its picture."
+    "Run the cells, wait until their widgets stand, and keep pictures of them."
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in ("--headless=new", "--no-sandbox", "--window-size=1500,1300"):
+    for flag in ("--headless=new", "--no-sandbox", "--window-size=1500,2300"):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={profile}")
     service = webdriver.ChromeService(shutil.which("chromedriver"))
@@ -71,10 +82,11 @@ def photograph(address: str, profile: str) -> None:
         while not driver.execute_script(IDLE):
             time.sleep(1)
         driver.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        while not driver.find_elements("css selector", WIDGET):
+        while len(driver.find_elements("css selector", WIDGETS)) < len(CELLS):
             time.sleep(1)
-        time.sleep(10)  # images and sliders
-        driver.find_element("css selector", WIDGET).screenshot(str(PICTURE))
+        time.sleep(20)  # images, sliders, shaders
+        for name, widget in zip(NAMES, driver.find_elements("css selector", WIDGETS)):
+            widget.screenshot(str(IMAGES / name))
     finally:
         driver.quit()
 
@@ -91,9 +103,10 @@ if __name__ == "__main__":
         finally:
             process.terminate()
             process.wait()
-    picture = Image.open(PICTURE).convert("RGB")
-    white = Image.new("RGB", picture.size, "white")
-    right = ImageChops.difference(picture, white).getbbox()[2]
-    picture = picture.crop((0, 0, right, picture.height))
-    picture.save(PICTURE, optimize=True)
-    print(f"{PICTURE}: {picture.size}, {PICTURE.stat().st_size / 1000:.0f} kB")
+    for name in NAMES:
+        picture = Image.open(IMAGES / name).convert("RGB")
+        white = Image.new("RGB", picture.size, "white")
+        right = ImageChops.difference(picture, white).getbbox()[2]
+        picture = picture.crop((0, 0, right, picture.height))
+        picture.save(IMAGES / name, optimize=True)
+        print(f"{name}: {picture.size}, {(IMAGES / name).stat().st_size / 1000:.0f} kB")
