@@ -329,7 +329,9 @@ def _saved(self: LatentExplorer, path: Path) -> None:
 
 # %% ../../nbs/show/06_explorer.ipynb #81d6b333
 @patch
-def niivue(self: LatentExplorer):  # a widget
+def niivue(
+    self: LatentExplorer,
+):  # an ipywidgets.HBox, a viewer for each volume
     "The decoded volume in NiiVue (extra `explorer`), beside the scan that the walk began at."
     volumes = {"decoded": self.decode(self.code)}
     if self.scan is not None:

@@ -1,5 +1,5 @@
 """The explorer in JupyterLab, and its volumes in NiiVue, as pictures: `python studies/demonstration/picture.py
-msvae-demo/introvae-32` writes nbs/images/explorer.png and nbs/images/niivue.png.
+STUDY/introvae-256` writes nbs/images/explorer.png and nbs/images/niivue.png.
 
 The run may only be of phantoms. Needs the extra dev, and chromium with its driver.
 """
