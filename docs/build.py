@@ -186,8 +186,8 @@ def tags_of(directives: dict) -> list[str]:
     return [
         tag
         for (name, value), tag in tags.items()
-        if str(directives.get(name, "")).strip().lower() == value
-    ]
+        if name in directives and (str(directives[name]).strip().lower() or "true") == value
+    ]  # fastcore reads `name: true` as a bare `name`
 
 
 def convert_notebook(notebook, page: str, title: str):

@@ -23,6 +23,7 @@ KINDS = [  # the pages that axe-core looks at
     "tutorials/first_steps.html",
     "tutorials/exploring_the_latent_space.html",
     "how-to/your_own_scans.html",
+    "explanation/confounding.html",
     "reference/commands.html",
     "reference/python.html",
     "cohort/dicom.html",
