@@ -181,7 +181,28 @@ def components(folder: Path) -> None:
                 write_json(rows, path)
 
 
-class VoxelwiseVAE(VAE):
+class OwnErrorVAE(VAE):
+    "A VAE whose squared error is weighed in another way; `error` says how."
+
+    def error(self, volumes, rebuilt):
+        "The reconstruction term of a batch: summed over voxels, mean over scans."
+        raise NotImplementedError
+
+    def train_step(self, volumes):
+        "One step on one batch."
+        with tf.GradientTape() as tape:
+            mean, log_variance = self.encode(volumes, training=True)
+            latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
+            reconstruction = self.error(volumes, self.decode(latent, training=True))
+            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
+            loss = reconstruction + kl
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.step.assign_add(1)
+        return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
+
+
+class VoxelwiseVAE(OwnErrorVAE):
     "The variance of each voxel is what the model leaves of it, in closed form: variable places cost less, quiet tissue more."
 
     def __init__(self, encoder, decoder, **options):
@@ -189,45 +210,23 @@ class VoxelwiseVAE(VAE):
         half = {"initializer": keras.initializers.Constant(0.5), "trainable": False}
         self.spread = self.add_weight(name="spread", shape=decoder.output_shape[1:], **half)
 
-    def weights_of(self, squared):
-        "Half of one over the variance of each voxel, which follows the squared errors of the batch."
-        self.spread.assign(0.95 * self.spread + 0.05 * tf.reduce_mean(squared, 0))
-        return 0.5 / tf.maximum(self.spread, QUIETEST)
-
-    def train_step(self, volumes):
-        "One step on one batch."
-        with tf.GradientTape() as tape:
-            mean, log_variance = self.encode(volumes, training=True)
-            latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
-            squared = tf.square(volumes - self.decode(latent, training=True))
-            weights = self.weights_of(tf.stop_gradient(squared))
-            reconstruction = tf.reduce_mean(tf.reduce_sum(weights * squared, (1, 2, 3, 4)))
-            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
-            loss = reconstruction + kl
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        self.step.assign_add(1)
-        return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
+    def error(self, volumes, rebuilt):
+        "Squared errors over twice the variance of each voxel, which follows those of the batch."
+        squared = tf.square(volumes - rebuilt)
+        found = tf.stop_gradient(tf.reduce_mean(squared, 0))
+        self.spread.assign(0.95 * self.spread + 0.05 * found)
+        weighed = squared / (2 * tf.maximum(self.spread, QUIETEST))
+        return tf.reduce_mean(tf.reduce_sum(weighed, (1, 2, 3, 4)))
 
 
-class MultiscaleVAE(VAE):
+class MultiscaleVAE(OwnErrorVAE):
     "Squared errors at 4, 8 and 16 mm, each weighed so that a uniform error counts the same at every scale."
 
-    def train_step(self, volumes):
-        "One step on one batch."
-        with tf.GradientTape() as tape:
-            mean, log_variance = self.encode(volumes, training=True)
-            latent = mean + tf.exp(0.5 * log_variance) * self.noise(mean)
-            error = volumes - self.decode(latent, training=True)
-            scales = [tf.nn.avg_pool3d(error, side, side, "VALID") for side in (1, 2, 4)]
-            parts = [8**power * tf.reduce_sum(tf.square(each)) for power, each in enumerate(scales)]
-            reconstruction = tf.add_n(parts) / tf.cast(tf.shape(volumes)[0], tf.float32)
-            kl = tf.reduce_mean(kl_divergence(mean, log_variance))
-            loss = reconstruction + kl
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        self.step.assign_add(1)
-        return self.track(loss=loss, reconstruction=reconstruction, kl=kl)
+    def error(self, volumes, rebuilt):
+        "The sum over scales."
+        scales = [tf.nn.avg_pool3d(volumes - rebuilt, side, side, "VALID") for side in (1, 2, 4)]
+        parts = [8**power * tf.reduce_sum(tf.square(each)) for power, each in enumerate(scales)]
+        return tf.add_n(parts) / tf.cast(tf.shape(volumes)[0], tf.float32)
 
 
 OBJECTIVES = {  # name: model

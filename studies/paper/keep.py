@@ -12,6 +12,7 @@ import numpy as np
 from msvae_nbdev.core import write_json
 from msvae_nbdev.groups import as_labels
 from msvae_nbdev.latent.latent_space import open_space
+from msvae_nbdev.model.checkpoints import mean_image
 from msvae_nbdev.model.pretrained import pack_run, unpack_run
 from msvae_nbdev.model.trained_run import load_run
 from msvae_nbdev.show.new_scan import peer_errors
@@ -36,7 +37,8 @@ def keep_latents(run, target):
     table = run.latents.drop(columns=["path", "source"], errors="ignore")
     codes = [name for name in table if name.startswith("z_")]
     table = table.astype(dict.fromkeys(codes, np.float16))
-    table.to_parquet(target / "latents.parquet", index=False, compression="zstd")
+    packing = {"compression": "zstd", "use_dictionary": False}  # no number is there twice
+    table.to_parquet(target / "latents.parquet", index=False, **packing)
 
 
 def as_bytes(volumes):
@@ -51,17 +53,12 @@ def shown_scans(run):
     return volumes[rows], table.iloc[rows]
 
 
-def mean_image(volumes):
-    "The mean of all scans."
-    total = sum(np.asarray(volume[..., 0], np.float64) for volume in volumes)
-    return total / len(volumes)
-
-
 def keep_volumes(runs, target):
     "The mean image, three test scans with their reconstructions, and samples of each model."
     originals, table = shown_scans(runs[0])
+    everyone = runs[0].prepared.volumes
     kept = {
-        "mean": as_bytes(mean_image(runs[0].prepared.volumes)),
+        "mean": as_bytes(mean_image(everyone, np.arange(len(everyone)))[0]),
         "originals": as_bytes(originals),
     }
     kept["names"] = np.array(
