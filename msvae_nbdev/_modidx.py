@@ -1414,6 +1414,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                               'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._axis_direction': ( 'latent/latent_space.html#_axis_direction',
                                                                                                       'msvae_nbdev/latent/latent_space.py'),
+                                                 'msvae_nbdev.latent.latent_space._came_without_scans': ( 'latent/latent_space.html#_came_without_scans',
+                                                                                                          'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._dimension_direction': ( 'latent/latent_space.html#_dimension_direction',
                                                                                                            'msvae_nbdev/latent/latent_space.py'),
                                                  'msvae_nbdev.latent.latent_space._ends': ( 'latent/latent_space.html#_ends',

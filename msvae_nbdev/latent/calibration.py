@@ -202,5 +202,5 @@ def reliability_figure(
     figure.update_yaxes(title="share of correct predictions", range=[-0.03, 1.06])
     figure.update_xaxes(tickformat=".0%").update_yaxes(tickformat=".0%")
     return figure.update_layout(
-        template="msvae", title=title, height=420, width=620, legend=dict(x=0.02, y=0.98)
+        template="msvae", title=title, height=460, width=620, legend=dict(orientation="h", y=-0.2)
     )

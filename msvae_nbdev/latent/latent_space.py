@@ -218,12 +218,18 @@ def read_latents(
         return table
     trained = TrainedRun(run, prepared)
     labelled = trained.with_labels(table)
-    if labelled is None:
+    if labelled is None and not _came_without_scans(trained):
         _note_once(
             f"{trained.config['prepared'] or 'the prepared folder'} does not hold the scans of {run}: labels are as they "
             "were when it was encoded, and no scan is shown (--prepared FOLDER, if it moved)"
         )
     return table if labelled is None else labelled
+
+
+def _came_without_scans(run: TrainedRun) -> bool:
+    "Whether a run was packed, as those that come with the package."
+    place = run.path / "prepared"
+    return (place / "dataset_description.json").exists() and not (place / "scans.tsv").exists()
 
 
 @cache

@@ -129,17 +129,15 @@ def quality_table(
 
 # %% ../../nbs/show/08_results.ipynb #774c8b0e
 def _quality_columns(runs: list) -> dict:  # name: measures
-    "The models, then their baselines; a baseline that several runs share stands once."
+    "The models, their PCAs, the mean; a baseline that several runs share stands once."
     columns = {run_name(run): run.quality["test"] for run in runs}
-    for run in runs:
-        baseline = run.quality["baseline"]
-        components = baseline.get("pca", {}).get("components", "")
-        for name, label in (("pca", f"PCA-{components}"), ("mean", "Mean image")):
-            measures = baseline.get(name)
-            if measures and columns.get(label, measures)["mse"] != measures["mse"]:
-                label += f" of {run_name(run)}"  # of another cohort or split
-            if measures:
-                columns[label] = measures
+    for name, run in ((name, run) for name in ("pca", "mean") for run in runs):
+        if not (measures := run.quality["baseline"].get(name)):
+            continue
+        label = f"PCA-{measures['components']}" if name == "pca" else "Mean image"
+        if columns.get(label, measures)["mse"] != measures["mse"]:
+            label += f" of {run_name(run)}"  # of another cohort or split
+        columns[label] = measures
     return columns
 
 # %% ../../nbs/show/08_results.ipynb #a2125dd3

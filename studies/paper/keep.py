@@ -1,6 +1,7 @@
-"""Keep what the docs show of the study: `python studies/paper/keep.py STUDY [WORLD ...]` fills data/study and msvae_nbdev/weights.
+"""Keep what the docs show of the study: `python studies/paper/keep.py STUDY [WORLD ...]` adds to data/study and msvae_nbdev/weights.
 
-STUDY is the folder of `msvae study`; a WORLD is one of the same at another bias or without disease, of which the numbers alone are kept.
+STUDY is the folder of `msvae study`, with all of its models or some: those that are not there stay as they are kept. A WORLD is one of the same at
+another bias or without disease, of which the numbers alone are kept.
 """
 
 import argparse
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from msvae_nbdev.core import write_json
+from msvae_nbdev.core import read_json, write_json
 from msvae_nbdev.groups import as_labels
 from msvae_nbdev.latent.latent_space import open_space
 from msvae_nbdev.model.checkpoints import mean_image
@@ -53,21 +54,27 @@ def shown_scans(run):
     return volumes[rows], table.iloc[rows]
 
 
-def keep_volumes(runs, target):
-    "The mean image, three test scans with their reconstructions, and samples of each model."
-    originals, table = shown_scans(runs[0])
-    everyone = runs[0].prepared.volumes
-    kept = {
+def first_volumes(run):
+    "The mean image and three test scans of the study's cohort."
+    originals, table = shown_scans(run)
+    everyone = run.prepared.volumes
+    names = [f"{row.participant_id}, {row.diagnosis}" for row in table.itertuples()]
+    return {
         "mean": as_bytes(mean_image(everyone, np.arange(len(everyone)))[0]),
         "originals": as_bytes(originals),
+        "names": np.array(names),
     }
-    kept["names"] = np.array(
-        [f"{row.participant_id}, {row.diagnosis}" for row in table.itertuples()]
-    )
+
+
+def keep_volumes(runs, file):
+    "Add three reconstructions and some samples of each model to what all models share."
+    kept = dict(np.load(file)) if file.exists() else first_volumes(runs[0])
     for run in runs:
+        originals, _ = shown_scans(run)
+        assert (as_bytes(originals) == kept["originals"]).all(), "another cohort or split"
         kept[f"reconstructions-{run.path.name}"] = as_bytes(run.reconstruct(originals))
         kept[f"samples-{run.path.name}"] = as_bytes(run.sample(SAMPLES))
-    np.savez_compressed(target / "volumes.npz", **kept)
+    np.savez_compressed(file, **kept)
 
 
 def test_error(run):
@@ -95,15 +102,16 @@ def main(study, worlds):
     "Fill the folders."
     target = ROOT / "data" / "study"
     runs = [load_run(path.parent) for path in sorted(study.glob("*/bias.json"))]
-    weights = {}
+    file = target / "weights.json"
+    weights = read_json(file) if file.exists() else {}
     for run in runs:
         keep_numbers(run, target / run.path.name, NUMBERS + SCANS)
         if run.path.name in PACKED:
             weights |= keep_weights(run, study)
         else:
             keep_latents(run, target / run.path.name)
-    keep_volumes(runs, target)
-    write_json(weights, target / "weights.json")
+    keep_volumes(runs, target / "volumes.npz")
+    write_json(weights, file)
     for world in worlds:
         for path in sorted(world.glob("*/bias.json")):
             keep_numbers(load_run(path.parent), target / world.name / path.parent.name, NUMBERS)
