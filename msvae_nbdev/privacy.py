@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OF_FILES', 'OLDEST', 'path_hash', 'user_cache', 'describe_place', 'find_place', 'scan_name', 'find_source',
-           'raw_dataset', 'hide_path', 'person_numbers', 'make_anonymous', 'hide_records', 'anonymous_figure']
+           'raw_dataset', 'hide_path', 'person_numbers', 'make_anonymous', 'hide_records', 'anonymous_figure',
+           'DataOrigin', 'is_phantom', 'describe_data']
 
 # %% ../nbs/11_privacy.ipynb #0d7628ee
 import contextlib
@@ -12,12 +13,13 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
 import pandas as pd
 
-from .core import MsvaeError, atomic_path, read_json
+from .core import MsvaeError, atomic_path, read_json, read_tsv
 
 # %% ../nbs/11_privacy.ipynb #2b9da917
 def path_hash(
@@ -174,3 +176,103 @@ def anonymous_figure(
 ):  # another figure
     "A figure in which running numbers stand for the records of people."
     return type(figure)(hide_records(json.loads(figure.to_json()), person_numbers(people)))
+
+# %% ../nbs/11_privacy.ipynb #29ff6a27
+@dataclass(frozen=True)
+class DataOrigin:
+    "Whether scans are phantoms, as far as it is written down."
+
+    kind: str  # phantom, mixed or person
+    sentence: str  # for the head of a page
+
+# %% ../nbs/11_privacy.ipynb #f2f98842
+def is_phantom(
+    path: str | Path,  # a NIfTI file, raw or prepared
+    source: str | Path | None = None,  # the raw scan behind it; None: looked up in scans.tsv
+) -> bool:
+    "Whether a scan's sidecar or dataset, or those of its source, name a simulator as their maker."
+    path = Path(path).resolve()
+    source = _source(path) if source is None else Path(source)
+    files = [path] if source is None else [path, source]
+    return any(_is_simulated(_sidecar(file)) or _in_simulated_dataset(file) for file in files)
+
+# %% ../nbs/11_privacy.ipynb #177b3c2e
+def _sidecar(path: Path) -> Path:
+    "The JSON file beside a NIfTI file."
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+# %% ../nbs/11_privacy.ipynb #79d44786
+def _in_simulated_dataset(path: Path) -> bool:
+    "Whether the dataset that holds a file was simulated."
+    for folder in list(path.parents)[:5]:
+        if (folder / "dataset_description.json").exists():
+            return _is_simulated(folder / "dataset_description.json")
+    return False
+
+# %% ../nbs/11_privacy.ipynb #dbe08f8e
+def _is_simulated(path: Path) -> bool:
+    "Whether a dataset description or a sidecar names simulators, and nothing else, as its makers."
+    made_by = (read_json(path).get("GeneratedBy") or []) if path.exists() else []
+    entries = made_by if isinstance(made_by, list) else [made_by]
+    names = [str(entry.get("Name", "")) for entry in entries if isinstance(entry, dict)]
+    return bool(names) and all(name.startswith("msvae simulate") for name in names)
+
+# %% ../nbs/11_privacy.ipynb #d7cc7ddb
+def _source(path: Path) -> Path | None:
+    "The raw scan behind a prepared one, by the scans.tsv of the prepared dataset."
+    for folder in list(path.parents)[:5]:
+        if (folder / "scans.tsv").exists():
+            scans = read_tsv(folder / "scans.tsv")
+            if not {"path", "source"} <= set(scans):
+                return None
+            rows = scans[scans.path == path.relative_to(folder).as_posix()]
+            return find_source(rows.source.iloc[0], folder) if rows.source.notna().any() else None
+    return None
+
+# %% ../nbs/11_privacy.ipynb #f914363b
+def describe_data(
+    folder: str | Path | None,  # a prepared folder; None or gone: nothing is known
+) -> DataOrigin:
+    "Whether the scans of a prepared folder are phantoms."
+    if folder is None or not Path(folder).is_dir():
+        return DataOrigin(
+            "person",
+            f"The prepared folder{f' {Path(folder).name}' if folder else ''} is not there, so it "
+            "cannot be told whether the scans are phantoms: treat them as scans of persons.",
+        )
+    if _is_simulated(Path(folder) / "dataset_description.json"):
+        phantoms = [True]
+    else:
+        phantoms = _phantom_scans(Path(folder))
+    if phantoms and all(phantoms):
+        return DataOrigin(
+            "phantom",
+            "The data are PHANTOMS: brains simulated by msvae. No patient is involved, and no "
+            "number here says anything about people.",
+        )
+    if any(phantoms):
+        return DataOrigin(
+            "mixed",
+            f"{sum(phantoms)} of {len(phantoms)} scans are phantoms, simulated by msvae. No "
+            "simulator is named as the origin of the others: treat them as scans of persons.",
+        )
+    return DataOrigin(
+        "person",
+        "No simulator is named as the origin of these scans: treat them as scans of persons.",
+    )
+
+# %% ../nbs/11_privacy.ipynb #11d357b2
+def _phantom_scans(folder: Path) -> list:  # one bool per prepared scan
+    "Which scans of a prepared folder are phantoms."
+    if not (folder / "scans.tsv").exists():
+        return []
+    table = read_tsv(folder / "scans.tsv")
+    rows = table[table.path.notna()].to_dict("records")
+    return [is_phantom(folder / row["path"], _source_of_row(row, folder)) for row in rows]
+
+
+def _source_of_row(row: dict, folder: Path) -> Path:
+    "The raw scan of a row of scans.tsv; the prepared one where it is not known."
+    source = row.get("source")
+    known = find_source(source, folder) if isinstance(source, str) else None
+    return known or folder / row["path"]

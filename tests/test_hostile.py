@@ -16,8 +16,9 @@ from msvae_nbdev.figures import save_figure
 from msvae_nbdev.latent.latents import surrogate_latents
 from msvae_nbdev.preparation.prepare_scan import SUFFIX, save_nifti
 from msvae_nbdev.preparation.quality_page import write_report
+from msvae_nbdev.privacy import DataOrigin
 from msvae_nbdev.safe_output import defuse
-from msvae_nbdev.show.page import DataOrigin, Section, html_figure, html_page
+from msvae_nbdev.show.page import Section, html_figure, html_page
 from msvae_nbdev.space import AFFINE, SHAPE
 
 

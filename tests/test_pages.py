@@ -9,7 +9,8 @@ import pytest
 import msvae_nbdev as ms
 from msvae_nbdev.core import read_tsv
 from msvae_nbdev.preparation.quality_page import mean_volume, write_report
-from msvae_nbdev.show.page import DataOrigin, Section, html_figure, html_page
+from msvae_nbdev.privacy import DataOrigin
+from msvae_nbdev.show.page import Section, html_figure, html_page
 
 STATE = """return {
     plots: document.querySelectorAll('.plot').length,

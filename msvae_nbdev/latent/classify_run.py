@@ -194,7 +194,7 @@ def _save_own_feature(run: Path, space: LatentSpace, name: str) -> None:
         ),
         run,
         "lda-5-feature-1-own",
-        f"The same feature {name} in one test scan",
+        f"{name} in one test scan",
         f"The code is that of {participant}, a test scan; only {name} moves. "
         "Below the brain, what changes against the value nearest to its own.",
     )
@@ -212,11 +212,11 @@ def _save_features(run: Path, space: LatentSpace, most: int) -> list:  # names o
             ),
             run,
             f"lda-5-feature-{rank}",
-            f"Latent feature {name}, as in figures 12 and 13",
+            f"Latent dimension {name}",
             f"Left: where the scans of each class lie along {name}, dimension number {rank} by "
             f"class difference (class explains {row.eta2:.0%} of it between training patients, "
             f"false discovery rate {row.q:.2g}). Right: the decoded brain when only this "
-            "dimension moves and all others are zero.",
+            "dimension moves and all others are zero, as in the paper's figures 12 and 13.",
         )
     if len(shown):
         _save_own_feature(run, space, shown.index[0])
@@ -235,7 +235,7 @@ def _save_axes(run: Path, space: LatentSpace) -> None:
             feature_figure(space.table, axes[:, axis], space.decode, step, name, **common),
             run,
             f"lda-6-axis-{axis + 1}",
-            f"Along discriminant axis {axis + 1}",
+            f"Discriminant axis {axis + 1}",
             f"Left: the scans along the axis, which carries {share:.0%} of the variance between "
             "the classes. Right: the decoded brain along it, starting from the mean of the "
             "training scans.",

@@ -30,7 +30,13 @@ from ..latent.calibration import reliability_figure
 from ..latent.latent_space import LatentSpace, open_space
 from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
-from ..privacy import anonymous_figure, hide_path, scan_name
+from msvae_nbdev.privacy import (
+    DataOrigin,
+    anonymous_figure,
+    hide_path,
+    is_phantom,
+    scan_name,
+)
 from msvae_nbdev.show.new_scan import (
     format_share,
     kept_folders,
@@ -42,12 +48,10 @@ from msvae_nbdev.show.new_scan import (
 )
 from msvae_nbdev.show.page import (
     NOT_FOR_DIAGNOSIS,
-    DataOrigin,
     Section,
     html_figure,
     html_page,
     html_table,
-    is_phantom,
     page_mark,
 )
 

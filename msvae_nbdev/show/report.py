@@ -267,11 +267,7 @@ def provenance_section(
     runs: list,  # of `TrainedRun`
 ) -> str:  # HTML, folded
     "Settings, versions, seeds and hardware, a column per run."
-    facts = [
-        {f"setting: {name}": value for name, value in run.config.items() if name != "prepared"}
-        | _flatten(run.provenance or {})
-        for run in runs
-    ]
+    facts = [_settings(run) | _flatten(run.provenance or {}) for run in runs]
     rows = [
         [name, *[_fact(each.get(name)) for each in facts]]
         for name in dict.fromkeys(name for each in facts for name in each)
@@ -280,6 +276,12 @@ def provenance_section(
     note = f"no provenance.json in {', '.join(without)}" if without else ""
     table = html_table(["What", *map(run_name, runs)], rows, note)
     return f"<details><summary>Settings, versions, hardware</summary>{table}</details>"
+
+
+def _settings(run: TrainedRun) -> dict:
+    "The settings that the record of the training does not hold, too."
+    known = {"prepared", "prepared_hash", *(run.provenance or {}).get("arguments", {})}
+    return {f"setting: {name}": each for name, each in run.config.items() if name not in known}
 
 
 def _fact(value) -> str | None:

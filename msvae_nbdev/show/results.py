@@ -8,6 +8,7 @@ __all__ = ['FRONT_FIGURES', 'QUALITY_ROWS', 'SAMPLE_ROWS', 'CLAIMS_NOTE', 'CLAIM
            'lda_table', 'classes_section', 'features_section', 'bias_table', 'answer', 'bias_section']
 
 # %% ../../nbs/show/08_results.ipynb #8b468175
+import re
 from html import escape
 
 from ..confound.accuracy import PREDICTOR_LABELS, predictor_label
@@ -18,7 +19,7 @@ from ..latent.classify import merged_sentence
 from ..latent.latents import labels_hash
 from ..model.trained_run import TrainedRun
 from ..privacy import anonymous_figure, hide_records, person_numbers
-from .page import format_cell, html_figure, html_table
+from .page import format_cell, html_figure, html_table, html_tabs
 from .run_sections import not_done, run_name
 
 # %% ../../nbs/show/08_results.ipynb #742304f5
@@ -48,7 +49,13 @@ def stored_figures(
         for name, *found in _figures(run, *prefixes):
             if place or name not in FRONT_FIGURES:
                 groups.setdefault(name, []).append((run_name(run), *found))
-    return "".join(_beside(found, len(runs)) for found in groups.values())
+    series = {}
+    for name, found in groups.items():
+        stem = re.sub(r"-\d+(-own)?$", "", name)
+        title = " / ".join(dict.fromkeys(title for _, title, *_ in found))
+        series.setdefault(stem, []).append((title, _beside(found, len(runs))))
+    shown = "".join(html_tabs(panels) for panels in series.values())
+    return f"<div class='flow'>{shown}</div>" if shown else ""
 
 
 def _figures(run: TrainedRun, *prefixes: str) -> list:  # of (name, title, caption, figure)
@@ -167,6 +174,9 @@ def claims(
 ) -> str:  # HTML
     "The paper's claims, tested on these runs."
     table = claims_table({run_name(run): run.path for run in runs})
+    untested = table.holds == "not tested"
+    needed = ", or ".join(dict.fromkeys(table.models[untested]))
+    table = table[~untested]
     rows = [
         [
             row.claim,
@@ -180,6 +190,8 @@ def claims(
     ]
     note = CLAIMS_NOTE + (CLAIMS_BY_SCAN if "by scan" in set(table.interval) else "")
     header = ["Claim", "Answer", "Value", "Interval", "Models", "Measure"]
+    if needed:
+        note += f" Of the paper's other claims nothing can be said here: {needed}."
     return "<h3>The paper's claims</h3>" + html_table(header, rows, note)
 
 # %% ../../nbs/show/08_results.ipynb #b001e752

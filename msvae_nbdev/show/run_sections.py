@@ -20,7 +20,8 @@ from ..confound.audit import audit_methods
 from ..core import read_tsv
 from ..groups import as_labels, group_label, group_order
 from ..model.trained_run import TrainedRun, prepared_place
-from .page import DataOrigin, describe_data, html_figure, html_table
+from ..privacy import DataOrigin, describe_data
+from .page import html_figure, html_table
 
 # %% ../../nbs/show/07_run_sections.ipynb #7798fa1d
 def run_name(

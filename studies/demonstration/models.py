@@ -18,7 +18,7 @@ from msvae_nbdev.latent.discriminant import LatentLDA
 from msvae_nbdev.latent.latents import latent_matrix
 from msvae_nbdev.latent.plots import discriminant_figure
 from msvae_nbdev.model.trained_run import load_run
-from msvae_nbdev.show.page import is_phantom
+from msvae_nbdev.privacy import is_phantom
 
 PICTURE = Path(__file__).parents[2] / "nbs" / "images" / "demonstration.png"
 WIDTH = 1190

@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 from selenium import webdriver
 
 from msvae_nbdev.model.trained_run import load_run
-from msvae_nbdev.show.page import is_phantom
+from msvae_nbdev.privacy import is_phantom
 
 IMAGES = Path(__file__).parents[2] / "nbs" / "images"
 NAMES = ("explorer.png", "niivue.png")  # of the output of each cell
