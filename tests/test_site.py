@@ -39,8 +39,9 @@ THEMES = ("light", "dark")
 LOOKED_AT = ((390, "light"), (1280, "dark"))  # by axe-core, of the four
 
 STILL = """const still = document.createElement('style');
-    still.textContent = '* { transition: none !important }';
-    document.head.append(still)"""
+    still.textContent = '* { transition: none !important; animation: none !important }';
+    document.head.append(still);
+    for (const folded of document.querySelectorAll('details')) folded.open = true;"""
 READY = """const done = arguments[0];
     const figures = document.querySelector('.js-plotly-plot') ? 300 : 0;  // they follow the width late
     Promise.resolve(window.MathJax?.startup?.promise).then(() => setTimeout(done, figures))"""
