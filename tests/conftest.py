@@ -1,9 +1,35 @@
-"""What several test files share: a browser, and axe-core in it."""
+"""What several test files share: a finished run, a browser, and axe-core in it."""
 
 import os
 import shutil
 
 import pytest
+
+SURNAME = "Kellermann"  # in the names of source files
+SMALL = dict(latent_dim=2, epochs=1, batch_size=8, test=0.4, validation=0, verbose=0)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    "A folder with a cohort whose scans.tsv names source files, and a finished run on it with its pages. To be read or copied."
+    import msvae_nbdev as ms
+    from msvae_nbdev.core import read_tsv, write_tsv
+
+    folder = tmp_path_factory.mktemp("finished").resolve()
+    ms.simulate(folder / "prepared", scale=0.0001, seed=1, prepared=True, at_least=5)
+    scans = read_tsv(folder / "prepared/scans.tsv")
+    scans["source"] = [f"/clinic/{SURNAME}_{row}.nii.gz" for row in scans.index]
+    scans.loc[scans.index[::2], "age"] = 93.5
+    write_tsv(scans, folder / "prepared/scans.tsv")
+    ms.train(folder / "prepared", folder / "run", **SMALL)
+    run = ms.load_run(folder / "run")
+    run.encode()
+    run.evaluate(n_samples=4)
+    run.classify()
+    run.audit(permutations=199)
+    run.report(run.path / "report.html")
+    run.predict(folder / "prepared" / scans.path[0], run.path / "prediction.html")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Pages in a real browser: every figure is drawn, nothing is logged, no sideways scroll on a phone."""
 
+import shutil
 import time
 
 import pandas as pd
@@ -52,23 +53,15 @@ def test_every_figure_is_drawn(driver, tmp_path, width):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict:  # name: path
+def pages(finished, tmp_path_factory) -> dict:  # name: path
     "The pages of a tiny run of phantoms, as its commands write them."
-    folder = tmp_path_factory.mktemp("pages")
-    cohort, run = folder / "cohort", folder / "run"
-    ms.simulate(cohort, scale=0.004, seed=1, prepared=True)
-    trained = ms.train(cohort, run, latent_dim=4, epochs=1, batch_size=8, test=0.3, verbose=0)
-    trained.evaluate(n_samples=8)
-    trained.classify()
-    trained.audit(permutations=199)
-    trained.report(folder / "report.html")
-    scan = next(cohort.glob("sub-ms*/**/*_FLAIR.nii.gz"))
-    trained.predict(scan, folder / "prediction.html")
+    folder, run = tmp_path_factory.mktemp("pages"), finished / "run"
     table = pd.read_parquet(run / "latents.parquet")
     audit = ms.audit(table, features="z_*", permutations=199).save(folder / "audit")
+    cohort = shutil.copytree(finished / "prepared", folder / "cohort")
     scans = read_tsv(cohort / "scans.tsv")
     write_report(scans, cohort, mean_volume(scans, cohort))
-    found = {name: folder / f"{name}.html" for name in ("report", "prediction")}
+    found = {name: run / f"{name}.html" for name in ("report", "prediction")}
     return found | {"audit": audit, "prepare": cohort / "report.html"}
 
 

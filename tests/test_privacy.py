@@ -1,29 +1,25 @@
 """What a prepared folder, a run and their pages tell of the machine and of the files: searched in every file of them."""
 
 import contextlib
-import functools
 import io
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import SMALL, SURNAME
 
 import msvae_nbdev as ms
-from msvae_nbdev.core import MsvaeError, read_json, read_tsv, write_json, write_tsv
+from msvae_nbdev.core import MsvaeError, read_json, read_tsv, write_json
 from msvae_nbdev.model.trained_run import TrainedRun, encode
 from msvae_nbdev.phantom.imaging import plan_cohort
 from msvae_nbdev.phantom.simulate import simulate, write_raw
 from msvae_nbdev.preparation.prepare import prepare
 from msvae_nbdev.show.cli import main
 from msvae_nbdev.show.report import report
-
-SURNAME = "Kellermann"  # in the names of source files
-SMALL = dict(latent_dim=2, epochs=1, batch_size=8, test=0.4, validation=0, verbose=0)
 
 
 def contents(path: Path) -> bytes:
@@ -47,42 +43,16 @@ def telling(folder: Path, *words: str) -> list:
     ]
 
 
-@functools.cache
-def made() -> Path:
-    "A cohort whose scans.tsv names source files, and a finished run on it with its pages."
-    folder = Path(tempfile.mkdtemp()).resolve()
-    simulate(folder / "prepared", scale=0.0001, seed=1, prepared=True, at_least=5)
-    scans = read_tsv(folder / "prepared/scans.tsv")
-    scans["source"] = [f"/clinic/{SURNAME}_{row}.nii.gz" for row in scans.index]
-    scans.loc[scans.index[::2], "age"] = 93.5
-    write_tsv(scans, folder / "prepared/scans.tsv")
-    ms.train(folder / "prepared", folder / "run", **SMALL)
-    run = ms.load_run(folder / "run")
-    run.encode()
-    run.evaluate(n_samples=4)
-    run.classify()
-    run.audit(permutations=199)
-    run.report(run.path / "report.html")
-    run.predict(folder / "prepared" / scans.path[0], run.path / "prediction.html")
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def leave_nothing():
-    yield
-    shutil.rmtree(made())
-
-
 @pytest.fixture
-def folder(tmp_path):
-    shutil.copytree(made(), tmp_path, dirs_exist_ok=True)
+def folder(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def test_a_run_with_its_pages_tells_no_path_and_no_source():
-    place = made() / "run"
+def test_a_run_with_its_pages_tells_no_path_and_no_source(finished):
+    place = finished / "run"
     assert len([path for path in place.rglob("*") if path.is_file()]) > 30
-    assert telling(place, str(made()), SURNAME, "/clinic/", os.path.expanduser("~/")) == []
+    assert telling(place, str(finished), SURNAME, "/clinic/", os.path.expanduser("~/")) == []
     assert "path" not in TrainedRun(place).latents
 
 
@@ -96,8 +66,8 @@ def test_the_search_finds_what_is_there(folder):
     ]
 
 
-def test_an_anonymous_report_tells_no_id_session_or_age(tmp_path):
-    run = TrainedRun(made() / "run")
+def test_an_anonymous_report_tells_no_id_session_or_age(finished, tmp_path):
+    run = TrainedRun(finished / "run")
     page = contents(report(run.path, tmp_path / "report.html", anonymous=True)).decode()
     plain = contents(run.path / "report.html").decode()
     people = set(run.split.participant_id)
@@ -108,10 +78,10 @@ def test_an_anonymous_report_tells_no_id_session_or_age(tmp_path):
     assert "person 1" in page and "93.5" in plain
 
 
-def test_anonymous_latents_hold_numbers_in_place_of_ids(tmp_path):
-    run, file = TrainedRun(made() / "run"), tmp_path / "latents.parquet"
+def test_anonymous_latents_hold_numbers_in_place_of_ids(finished, tmp_path):
+    run, file = TrainedRun(finished / "run"), tmp_path / "latents.parquet"
     with contextlib.redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as left:
-        main(["encode", str(run.path), str(made() / "prepared"), "-o", str(file), "--anonymous"])
+        main(["encode", str(run.path), str(finished / "prepared"), "-o", str(file), "--anonymous"])
     assert left.value.code in (None, 0)
     table = pd.read_parquet(file)
     assert not telling(tmp_path, *set(run.split.participant_id), "ses-", ".nii")
@@ -123,15 +93,15 @@ def test_anonymous_latents_hold_numbers_in_place_of_ids(tmp_path):
         encode(run, anonymous=True)
 
 
-def test_the_explorer_lists_numbers(monkeypatch):
+def test_the_explorer_lists_numbers(finished, monkeypatch):
     pytest.importorskip("ipywidgets")
-    labels = list(ms.load_run(made() / "run").explore(anonymous=True).scans)
+    labels = list(ms.load_run(finished / "run").explore(anonymous=True).scans)
     assert labels[0].startswith("person 1, session 1, ") and "sub-" not in "".join(labels)
 
 
-def test_a_prediction_tells_no_record_of_the_cohort():
-    page = contents(made() / "run/prediction.html").decode()
-    people = sorted(set(TrainedRun(made() / "run").split.participant_id))
+def test_a_prediction_tells_no_record_of_the_cohort(finished):
+    page = contents(finished / "run/prediction.html").decode()
+    people = sorted(set(TrainedRun(finished / "run").split.participant_id))
     assert {*re.findall(r"sub-[\w+]+", page)} & set(people) <= {people[0]}
     assert "93.5" not in page
 
