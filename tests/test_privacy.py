@@ -169,11 +169,12 @@ def test_a_prepared_folder_tells_nothing_of_loose_files(tmp_path):
     assert telling(tmp_path / "out", SURNAME, str(tmp_path), "/archive/") == []
     assert "does not exist" in scans.reason[3] and len(read_tsv(tmp_path / "out/notes.tsv")) > 1
     assert "sub-3" in (tmp_path / "out/report.html").read_text()
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files if path.name != "scans.tsv"}
     again = prepare(tmp_path / f"clinic/{SURNAME}.csv", tmp_path / "out", workers=1)
-    assert again.status.equals(scans.status) and before == {
-        path: path.read_bytes() for path in before
-    }
+    assert before == {path: path.read_bytes() for path in before}
+    taken = ["seconds"]  # failed scans were tried again
+    assert again.drop(columns=taken).equals(scans.drop(columns=taken))
 
 
 def test_a_dataset_that_moves_with_its_derivatives_is_known(tmp_path):
