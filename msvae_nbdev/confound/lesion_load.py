@@ -33,7 +33,7 @@ def with_known_load(
     patients = scans.table[known].groupby("diagnosis").participant_id.nunique()
     kept = known & scans.table.diagnosis.isin(patients.index[patients >= 5])
     table = scans.table[kept].reset_index(drop=True)
-    table = table.assign(log_lesion_ml=np.log(table[HELD] + 0.1))
+    table = table.copy().assign(log_lesion_ml=np.log(table[HELD] + 0.1))  # in one piece
     labels = group_order(table.diagnosis)
     demographics = (*scans.demographics, "log_lesion_ml")
     return replace(
