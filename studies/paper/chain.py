@@ -1,7 +1,7 @@
 """Whether the whole chain and the simulator's shortcut agree: `python studies/paper/chain.py WORK [--flair BIDS]`.
 
-The test patients of the study, two scans of each at most, are simulated again as raw head scans, prepared (skull strip, registration, down-sampling) and encoded by the IVAE-256 that
-comes with the package; their latents go to data/study/chain.parquet, beside nothing else: what the shortcut gave stands in the model's own latents.
+One scan of each test patient of the study is simulated again as a raw head scan, prepared (skull strip, registration, down-sampling) and encoded by the IVAE-256 that
+comes with the package; the latents go to data/study/chain.parquet, beside nothing else: what the shortcut gave stands in the model's own latents.
 With --flair, real scans are prepared and placed, too; of these only numbers are kept (data/study/real.tsv). Run again, it goes on where it stopped.
 """
 
@@ -28,12 +28,12 @@ SEED = 0  # of the study's cohort
 
 
 def test_rows(run) -> pd.DataFrame:
-    "The rows of the study's plan that belong to test patients, two of each at most."
+    "The rows of the study's plan that belong to test patients, one of each."
     plan = plan_cohort(1.0, SEED, bias=1.0)
     test = run.split[run.split.split == "test"]
     rows = plan[plan.participant_id.isin(test.participant_id)]
     assert len(rows) == len(test), "the plan is not that of the model's cohort"
-    return rows.groupby("participant_id").head(2)
+    return rows.groupby("participant_id").head(1)
 
 
 def simulate_raw(rows: pd.DataFrame, raw: Path) -> None:
