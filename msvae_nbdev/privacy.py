@@ -119,8 +119,8 @@ def hide_path(
     "A remark that calls a scan, or its sidecar, by what records call it."
     path = Path(path)
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    for known in (str(path), str(sidecar), path.name, sidecar.name):
-        text = text.replace(known, name)
+    known = map(re.escape, (str(path), str(sidecar), path.name, sidecar.name))
+    text = re.sub("|".join(known), lambda _: name, text)  # once: the new name may hold the old
     text = re.sub(r"is a link to .*?(?=, which|$)", "is a link to another file", text)
     return text.replace(f"{path.parent}{os.sep}", "")
 

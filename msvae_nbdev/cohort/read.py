@@ -95,6 +95,11 @@ def _read_bids(
     root: Path, columns: dict, select: str, allow_links: bool, notes: list
 ) -> tuple:  # (table, reasons, places)
     "The scans of a dataset, with diagnosis, age and sex as they are written."
+    if told := [name for name in ACQUISITION if name in columns]:
+        raise MsvaeError(
+            f"--map {told[0]}={columns[told[0]]}: of a BIDS dataset the acquisition is read from the "
+            "sidecars (*_FLAIR.json): write it there, or give a table with a path column"
+        )
     notes += _description_notes(root)
     scans = select_scans(find_scans(root, notes), select, notes)
     sidecars, rows = Sidecars(root), []

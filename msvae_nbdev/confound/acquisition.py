@@ -46,6 +46,7 @@ class Records:
     missing: tuple  # of the usual acquisition facts
     stands_for_scanner: bool  # what is recorded can stand for the scanner
     age: bool  # the age is recorded
+    sex: bool = True  # likewise
 
 # %% ../../nbs/confound/01_acquisition.ipynb #0acd0019
 CONTRAST = ("RepetitionTime", "EchoTime", "InversionTime")
@@ -57,15 +58,16 @@ def what_is_recorded(
     least: float = 0.9,  # share of scans for which a fact must be known
 ) -> Records:
     "Which facts are recorded, and whether they can stand for the scanner."
-    usual = (*(named or (*ACQUISITION, *SITE_COLUMNS)), "age")
+    usual = (*(named or (*ACQUISITION, *SITE_COLUMNS)), "age", "sex")
     known = tuple(name for name in usual if name in table and table[name].notna().mean() >= least)
     text = (name for name in named or () if not pd.api.types.is_numeric_dtype(table[name]))
     names_scanner = any(name in known for name in (*SITE_COLUMNS[:-1], *text))
     return Records(
-        recorded=tuple(name for name in known if name != "age"),
+        recorded=tuple(name for name in known if name not in ("age", "sex")),
         missing=tuple(name for name in ACQUISITION if name not in known),
         stands_for_scanner=names_scanner or all(name in known for name in CONTRAST),
         age="age" in known,
+        sex="sex" in known,
     )
 
 # %% ../../nbs/confound/01_acquisition.ipynb #8973f2e2

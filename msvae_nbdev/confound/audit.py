@@ -90,7 +90,7 @@ def audit(
     features: str | Iterable | None = None,  # names, or a pattern such as 'z_*'; None: z_0 …
     label: str = "diagnosis",  # name of the column of classes
     participant: str = "participant_id",  # of participants; absent: each row is one of its own
-    acquisition: Iterable | None = None,  # names of acquisition columns; None: those of BIDS
+    acquisition: str | Iterable | None = None,  # names of columns; None: those of BIDS, TR, TE …
     age: str = "age",  # name of the column of ages, in years
     sex: str = "sex",  # name of the column of the sex
     nuisance: Iterable = (),  # further columns to be held fixed with the acquisition
@@ -102,8 +102,9 @@ def audit(
 ) -> dict:  # JSON-ready: accuracies, association, axes, and `confound` with verdict and reason
     "Is the separation of the classes disease, age or scanner? Answered on held-out patients."
     _check_options(evaluation, permutations)
-    table = standard_columns(table, label, participant, age, sex)
     features = _named_features(table, features)
+    found = standard_columns(table, label, participant, age, sex, acquisition, features)
+    table, acquisition = found.table, found.acquisition
     volumes = lesion_volume
     if not isinstance(volumes, LesionVolumes):
         volumes = lesion_volumes(table, lesion_volume)
@@ -131,7 +132,7 @@ def audit(
         "confound": confound,
         "permutations": permutations,
         "seed": seed,
-        "notes": [*scans.notes, *volumes.notes],
+        "notes": [*found.notes, *scans.notes, *volumes.notes],
     }
 
 # %% ../../nbs/confound/14_audit.ipynb #0acca011
@@ -145,13 +146,17 @@ def _check_options(evaluation: str, permutations: int) -> None:
         )
 
 # %% ../../nbs/confound/14_audit.ipynb #0acca012
-def _named_features(table: pd.DataFrame, features: str | Iterable | None) -> list | None:
+def _named_features(table: pd.DataFrame, features: str | Iterable | None) -> list:
     "The names of the features; a pattern is compared with all columns."
-    if not isinstance(features, str):
-        return features
-    found = [name for name in table if fnmatchcase(str(name), features)]
+    if features is not None and not isinstance(features, str):
+        return list(features)
+    found = [name for name in table if fnmatchcase(str(name), features or "z_[0-9]*")]
     if not found:
-        raise MsvaeError(f"no column is called like {features}: it has {', '.join(table)[:80]}…")
+        some = ", ".join(map(str, list(table)[-12:]))
+        raise MsvaeError(
+            f"no column is called like {features or 'z_0'}: name the features, such as "
+            f"'region_*'; the last columns are {some}"
+        )
     return found
 
 

@@ -169,7 +169,8 @@ def _not_recorded(records: Records) -> dict:
     return {
         "acquisition": list(records.missing),
         "stands_for_scanner": records.stands_for_scanner,
-        "age": records.age,
+        "age": not records.age,
+        "sex": not records.sex,
     }
 
 # %% ../../nbs/confound/10_conclusion.ipynb #0acc8019

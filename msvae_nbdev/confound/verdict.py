@@ -114,15 +114,15 @@ def _no_overlap(evidence: Evidence) -> str:
 def _something_remains(evidence: Evidence) -> tuple:
     "The verdict where the latents predict the class at the same acquisition, age and sex."
     scanner = evidence.acquisition
-    known = f"the class is predicted at the same {_fixed(evidence)}"
+    known = f"the class is predicted {_fixed(evidence)}"
     if not evidence.agree:
         return "undecidable", (
-            f"one test finds the class at the same {_fixed(evidence)} "
+            f"one test finds the class {_fixed(evidence)} "
             f"(p = {evidence.full_p:.2g}), but most ways of adjustment are at chance"
         )
     if evidence.gone_p < 0.05:
         return "undecidable", (
-            f"a trace of the class is found at the same {_fixed(evidence)} "
+            f"a trace of the class is found {_fixed(evidence)} "
             f"(p = {evidence.full_p:.2g}), but so little that an imperfect adjustment may leave it"
         )
     if scanner is None:
@@ -147,10 +147,15 @@ def _something_remains(evidence: Evidence) -> tuple:
 
 # %% ../../nbs/confound/09_verdict.ipynb #0ad09008
 def _fixed(evidence: Evidence) -> str:
-    "What was held fixed, in words."
-    kinds = {"acquisition": evidence.acquisition, "age and sex": evidence.age}
-    names = [name for name, found in kinds.items() if found is not None]
-    return ", ".join(names) or "acquisition and age, which are the same for all"
+    "At the same what, in words."
+    records = evidence.records
+    person = " and ".join(["age"] * records.age + ["sex"] * records.sex)
+    kinds = {"acquisition": evidence.acquisition, person: evidence.age}
+    if names := [name for name, found in kinds.items() if found is not None]:
+        return f"at the same {', '.join(names)}"
+    if records.stands_for_scanner and records.age:
+        return "at the same acquisition and age, which are the same for all"
+    return "with nothing held fixed"
 
 # %% ../../nbs/confound/09_verdict.ipynb #0ad09010
 def _lowered(evidence: Evidence, verdict: str, reason: str) -> Decision:
@@ -170,7 +175,7 @@ def _lowered(evidence: Evidence, verdict: str, reason: str) -> Decision:
     missing = [*records.missing] if not records.stands_for_scanner else []
     missing += [] if records.age else ["age"]
     lacking = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded"
-    return Decision("undecidable", f"{claim}: {reason}, but {lacking}", claim)
+    return Decision("undecidable", f"{reason}, but {lacking}, so that it may be {claim}", claim)
 
 # %% ../../nbs/confound/09_verdict.ipynb #0ad09012
 def _nothing_shown(evidence: Evidence) -> tuple:
@@ -179,8 +184,7 @@ def _nothing_shown(evidence: Evidence) -> tuple:
     by_scanner, by_age = (each is not None and each.linked for each in (scanner, age))
     if not by_scanner and not by_age:
         return "undecidable", (
-            f"the evidence is too weak: at the same {_fixed(evidence)} the prediction of the "
-            f"class has {p}"
+            f"the evidence is too weak: {_fixed(evidence)} the prediction of the class has {p}"
         )
     less = f"({p}): little of the advantage over chance remains"
     left_at_scanner = by_scanner and scanner.same_p < ALPHA
@@ -193,14 +197,13 @@ def _nothing_shown(evidence: Evidence) -> tuple:
         left = "" if scanner is None else " at the same acquisition"
         return "age", (
             f"what is left of the separation{left} is explained by age and sex: the prediction "
-            f"follows them within the classes, and at the same {_fixed(evidence)} no prediction of "
-            f"the class is shown {less}"
+            f"follows them within the classes, and {_fixed(evidence)} no prediction of the class "
+            f"is shown {less}"
         )
     followed = " and ".join(["the acquisition"] * by_scanner + ["age"] * by_age)
     return "undecidable", (
-        f"the prediction follows {followed}; whether it also follows the class at the same "
-        f"{_fixed(evidence)} is open ({p}, and that much of the advantage over chance remains "
-        "cannot be excluded)"
+        f"the prediction follows {followed}; whether it also follows the class {_fixed(evidence)} "
+        f"is open ({p}; it cannot be excluded that much of the advantage over chance remains)"
     )
 
 
@@ -238,7 +241,10 @@ def what_would_decide(
     np.add.at(counts, (protocol, y), 1)
     sentence = f"about {needed} patients of each class at the same acquisition would decide"
     if min(effective.values()) >= needed:
-        sentence += f", and there are {min(effective.values()):.0f}"
+        sentence = (
+            f"{min(effective.values()):.0f} patients of each class at the same acquisition are "
+            f"enough to show half of the advantage over chance (about {needed} are)"
+        )
     else:
         share = [weight[y == i].sum() / (y == i).sum() for i in range(len(labels))]
         sentence += ": " + _missing_scans(int(np.argmin(share)), labels, names, counts, needed)

@@ -211,6 +211,8 @@ def read_latents(
 ) -> pd.DataFrame:  # one row per scan
     "The latents of a run, with the labels of today. `MsvaeError` where there are none."
     path = Path(run) / "latents.parquet"
+    if not path.exists() and not (Path(run) / "config.json").exists():
+        raise MsvaeError(f"{run} is not a run folder: msvae train makes one")
     if not path.exists():
         raise MsvaeError(f"{path} does not exist: run msvae encode first")
     table = read_parquet(path)

@@ -145,6 +145,9 @@ def find_run(
 ) -> Path:  # run folder
     "A run folder; that of a pretrained model is made in the user's cache where it is not there."
     if str(path) not in PRETRAINED or Path(path).exists():
+        if str(path).startswith("phantom-") and not Path(path).exists():
+            known = ", ".join(PRETRAINED)
+            raise MsvaeError(f"{path} is no run folder, and no model of the package: {known}")
         return Path(path)
     packed = files("msvae_nbdev") / "weights" / f"{path}.zip"
     digest = hashlib.sha256(packed.read_bytes()).hexdigest()[:12]

@@ -100,6 +100,8 @@ def _check_apart(
 ) -> None:
     "`MsvaeError` where source and output are one folder, or one lies in the other."
     source, out = source.resolve(), out.resolve()
+    if (source / "scans.tsv").exists() and "status" in read_tsv(source / "scans.tsv"):
+        raise MsvaeError(f"{source} is prepared already: train on it, or name the raw dataset")
     if not source.is_dir():
         files = (source, *map(Path, table.path))
         if held := [path for path in files if path.resolve().is_relative_to(out)]:

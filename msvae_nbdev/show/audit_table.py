@@ -99,12 +99,19 @@ class TableAudit:
 
     def __repr__(self) -> str:
         confound = self.facts["confound"]
-        return f"{self.name}: {confound['verdict']}, since {confound['reason']}"
+        notes = "".join(f"\nnote: {note}" for note in self.facts["notes"])
+        return f"{self.name}: {confound['verdict']}, since {confound['reason']}{notes}"
+
+    def __str__(self) -> str:
+        said = [f"verdict: {self.facts['confound']['verdict']}", *answer(self.facts)]
+        return "\n".join([*said, *(f"note: {note}" for note in self.facts["notes"])])
 
     def _repr_html_(self) -> str:
         said = " ".join(escape(sentence) for sentence in answer(self.facts))
         verdict = escape(self.facts["confound"]["verdict"])
-        return f"<p><b>{verdict}</b>. {said}</p>" + self.table.round(3).to_html(border=0)
+        page = f"<p><b>{verdict}</b>. {said}</p>" + self.table.round(3).to_html(border=0)
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.facts["notes"])
+        return page + (f"<p>Notes:</p><ul>{notes}</ul>" if notes else "")
 
 # %% ../../nbs/show/16_audit_table.ipynb #0ae10016
 @delegates(confound_audit.audit, keep=True)
@@ -123,7 +130,8 @@ def audit(
         name, table = Path(table).name, read_features(table)
     named = {"label": label, "participant": participant, "age": age, "sex": sex}
     facts = confound_audit.audit(table, merge=merge, **named, **options)
-    return TableAudit(facts, standard_columns(table, **named), name, merge)
+    known = standard_columns(table, **named, acquisition=options.get("acquisition"))
+    return TableAudit(facts, known.table, name, merge)
 
 # %% ../../nbs/show/16_audit_table.ipynb #0ae10017
 def read_features(
@@ -220,8 +228,8 @@ def _recorded(facts: dict) -> str:
     table = html_table(["Column", "Share explained by class", "q", "Patients"], rows)
     missing = facts["confound"]["not_recorded"]["acquisition"]
     gap = f"<p>Not recorded: {escape(', '.join(missing))}.</p>" if missing else ""
-    age = "" if facts["confound"]["not_recorded"]["age"] else "<p>Ages are not recorded.</p>"
-    return table + gap + age
+    lacking = [name for name in ("age", "sex") if facts["confound"]["not_recorded"][name]]
+    return table + gap + "".join(f"<p>The {name} is not recorded.</p>" for name in lacking)
 
 
 def _same(facts: dict) -> str:

@@ -56,8 +56,8 @@ USES = {
         "Trained on simulated scans (phantoms). For learning the program, for trying the explorer, "
         "for methods that need a cohort of known truth, and as a start for a training of one's "
         "own.",
-        "Nothing may be concluded about a person from it. Real scans lie outside of what it has "
-        "learnt: `msvae predict` marks them so. It is no medical device.",
+        "Nothing may be concluded about a person from it, whether or not `msvae predict` marks a real "
+        "scan as out of distribution: some real scans are not marked. It is no medical device.",
     ),
     "real": (
         "Trained on scans of people. For research on the cohort it was trained on, and on scans "

@@ -310,8 +310,8 @@ def audit(
 ):
     "Disease, age or scanner? Audit any table of features (bias.json, audit.html)."
     from msvae_nbdev.groups import FIGURE_10, parse_merge
-    from msvae_nbdev.show.audit_table import answer, check_audit_folder
     from msvae_nbdev.show.audit_table import audit as start
+    from msvae_nbdev.show.audit_table import check_audit_folder
 
     check_audit_folder(output)
     found = start(
@@ -327,10 +327,7 @@ def audit(
         merge=parse_merge(merge) if merge else FIGURE_10,
     )
     page = found.save(output)
-    typer.echo(f"verdict: {found.facts['confound']['verdict']}")
-    for sentence in answer(found.facts):
-        typer.echo(sentence)
-    typer.echo(f"page: {page}")
+    typer.echo(f"{found}\npage: {page}")
 
 # %% ../../nbs/show/18_commands.ipynb #560a51a5
 @app.command()

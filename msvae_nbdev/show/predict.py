@@ -8,6 +8,7 @@ __all__ = ['SCAN_CSS', 'TABLE_NOTE', 'Prediction', 'participant_split', 'predict
 
 # %% ../../nbs/show/10_predict.ipynb #0c9c9611
 import re
+import sys
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -30,9 +31,11 @@ from ..latent.calibration import reliability_figure
 from ..latent.latent_space import LatentSpace, open_space
 from ..latent.plots import add_scans, discriminant_figure, figure_axes, webp_uri
 from ..latent.traversal import difference_image
+from ..model.trained_run import TrainedRun
 from msvae_nbdev.privacy import (
     DataOrigin,
     anonymous_figure,
+    describe_data,
     hide_path,
     is_phantom,
     scan_name,
@@ -258,6 +261,7 @@ def _reliability(space: LatentSpace) -> str:  # HTML
 def prediction_page(
     space: LatentSpace,  # of the run
     predictions: list,  # of `Prediction`
+    caution: str = "",  # what a reader must know first
 ) -> str:  # HTML, self-contained
     "The result of one call."
     if all(each.row["phantom"] for each in predictions):
@@ -280,7 +284,11 @@ def prediction_page(
     ]
     plural = "" if len(predictions) == 1 else "s"
     title = f"{len(predictions)} scan{plural} in the latent space of {space.name}"
-    about = {"warning": NOT_FOR_DIAGNOSIS, "css": SCAN_CSS, "kind": "prediction"}
+    about = {
+        "warning": f"{NOT_FOR_DIAGNOSIS} {caution}".strip(),
+        "css": SCAN_CSS,
+        "kind": "prediction",
+    }
     return html_page(title, sections, [origin], **about)
 
 # %% ../../nbs/show/10_predict.ipynb #c4aa0341
@@ -319,13 +327,27 @@ def predict(
         for path, folder in track(list(zip(scans, folders)), "predicting")
     ]
     with atomic_path(output) as temporary:
-        temporary.write_text(prediction_page(space, predictions), encoding="utf-8")
+        caution = _caution(run, predictions)
+        temporary.write_text(prediction_page(space, predictions, caution), encoding="utf-8")
     rows = [each.row for each in predictions]
     write_json(_record(run, space, rows), output.with_suffix(".json"))
     write_tsv(pd.DataFrame(rows), output.with_suffix(".tsv"))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/show/10_predict.ipynb #b05367f3
+def _caution(run: str | Path, predictions: list) -> str:
+    "What must be said, and is printed, where a model of phantoms is asked of other scans."
+    known = describe_data(TrainedRun(run).config.get("prepared")).kind == "phantom"
+    if not known or all(each.row["phantom"] for each in predictions):
+        return ""
+    said = (
+        "The model was trained on PHANTOMS only: what it says of the scan of a person means nothing, "
+        "whether or not it calls the scan out of distribution."
+    )
+    print(f"note: {said}", file=sys.stderr)
+    return said
+
+
 def _record(run: str | Path, space: LatentSpace, rows: list) -> dict:
     "The contents of the JSON file."
     kept = ("temperature", "reason", "as_given", "tempered")

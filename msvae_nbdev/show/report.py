@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from ..core import MsvaeError, atomic_path, check_replaceable
+from ..model.pretrained import find_run
 from ..model.trained_run import TrainedRun
 from .page import Section, html_page, html_table, page_mark
 from msvae_nbdev.show.results import (
@@ -305,7 +306,7 @@ def _flatten(facts: dict, prefix: str = "") -> dict:
 
 # %% ../../nbs/show/09_report.ipynb #9a643e3d
 def report(
-    runs: list | str | Path,  # run folders, shown side by side; or one folder
+    runs: list | str | Path,  # run folders, shown side by side; or one folder, or name of a model
     output: str | Path = "report.html",  # the page
     prepared: str | Path | None = None,  # where the runs' prepared folder is now, if it moved
     anonymous: bool = False,  # running numbers in place of the records of people in figures
@@ -315,7 +316,7 @@ def report(
     if not runs:
         raise MsvaeError("no run to report on: name at least one run folder")
     check_replaceable(output, page_mark("report").encode(), "report")
-    runs = [TrainedRun(run, prepared) for run in runs]
+    runs = [TrainedRun(find_run(run), prepared) for run in runs]
     for run in runs:
         run.anonymous = anonymous
     title = "Latent space of FLAIR brain scans: " + ", ".join(map(run_name, runs))

@@ -345,7 +345,8 @@ def answer(
     if confound["verdict"] == "undecidable" and confound["claim"] != "nothing":
         said.append(f"What may be claimed is no more than: {confound['claim']}.")
     decide = confound.get("would_decide", {}).get("sentence")
-    if confound["verdict"] == "undecidable" and decide:
+    recorded = confound["claim"] == "nothing"  # else what is not recorded would decide
+    if confound["verdict"] == "undecidable" and decide and recorded:
         said.append(f"{decide[0].upper()}{decide[1:]}.")
     load = facts.get("lesion_load")
     if load:

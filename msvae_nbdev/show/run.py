@@ -121,7 +121,7 @@ def classes_table(
 
 # %% ../../nbs/show/15_run.ipynb #ee879a00
 class Run(trained.TrainedRun):
-    "A finished run and everything that can be asked of it."
+    "A finished run: its `config`, `split`, `history`, `latents`, `quality`, `lda`, `bias`, and more."
 
     def __init__(
         self,
