@@ -79,7 +79,7 @@ COHORT_HEADER = [
     "Class",
     "Scans",
     "Patients",
-    "Age, years (mean ± SD)",
+    "Age at the first scan, years (mean ± SD)",
     "Training scans",
     "Validation scans",
     "Test scans",
@@ -112,10 +112,11 @@ def _cohort_row(label: str, scans: pd.DataFrame, age: str | None = None) -> list
 
 # %% ../../nbs/show/07_run_sections.ipynb #fc4ec754
 def _mean_age(scans: pd.DataFrame) -> str | None:
-    "Mean and standard deviation of the ages that are known, in years."
+    "Mean and standard deviation of the patients' ages that are known, in years."
     if "age" not in scans:
         return None
-    age = pd.to_numeric(scans.age, errors="coerce").replace([np.inf, -np.inf], np.nan).dropna()
+    first = scans.drop_duplicates("participant_id")
+    age = pd.to_numeric(first.age, errors="coerce").replace([np.inf, -np.inf], np.nan).dropna()
     return f"{age.mean():.0f} ± {age.std(ddof=0):.0f}" if len(age) else None
 
 # %% ../../nbs/show/07_run_sections.ipynb #c1a3b702
