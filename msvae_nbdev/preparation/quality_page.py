@@ -254,6 +254,12 @@ _HEAD = (
     "<meta name=viewport content='width=device-width,initial-scale=1'>"
     "<title>msvae prepare</title>"
     f"<style>{_STYLE}</style><h1>Prepared scans</h1>"
+    "<p>Each scan was stripped of its skull, registered to MNI space and averaged to 40x48x40 "
+    "voxels. <b>failed</b>: there is no volume, and the reason says why. <b>suspect</b>: a measure "
+    "beyond what any cohort makes right (red); not used unless you choose it. <b>attention</b>: in "
+    "use, but in a measure far from the other scans of this cohort (blue; asked where there are "
+    "enough of them): look at it. <b>ok</b>: nothing was found, which is no proof. A click on a "
+    "heading sorts.</p>"
 )
 _VIEW = (
     "<h2>Pictures</h2><p>Neurological view: the patient's left is on the left. "
