@@ -209,7 +209,7 @@ class StandardTable(NamedTuple):
     acquisition: tuple | None  # columns that the user calls acquisition, by their new names
     notes: list  # of str: which column was taken for what
 
-
+# %% ../../nbs/confound/04_audited_scans.ipynb #682fb0ea
 def standard_columns(
     table: pd.DataFrame,  # one row per scan
     label: str = "diagnosis",  # name of the column of classes

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from fastcore.basics import patch
 from fastcore.meta import delegates
 
 from ..confound import audit as confound_audit
@@ -97,21 +98,27 @@ class TableAudit:
             temporary.write_text(audit_page(self), encoding="utf-8")
         return folder / "audit.html"
 
-    def __repr__(self) -> str:
-        confound = self.facts["confound"]
-        notes = "".join(f"\nnote: {note}" for note in self.facts["notes"])
-        return f"{self.name}: {confound['verdict']}, since {confound['reason']}{notes}"
+# %% ../../nbs/show/16_audit_table.ipynb #40d08a7f
+@patch
+def __repr__(self: TableAudit) -> str:
+    confound = self.facts["confound"]
+    notes = "".join(f"\nnote: {note}" for note in self.facts["notes"])
+    return f"{self.name}: {confound['verdict']}, since {confound['reason']}{notes}"
 
-    def __str__(self) -> str:
-        said = [f"verdict: {self.facts['confound']['verdict']}", *answer(self.facts)]
-        return "\n".join([*said, *(f"note: {note}" for note in self.facts["notes"])])
 
-    def _repr_html_(self) -> str:
-        said = " ".join(escape(sentence) for sentence in answer(self.facts))
-        verdict = escape(self.facts["confound"]["verdict"])
-        page = f"<p><b>{verdict}</b>. {said}</p>" + self.table.round(3).to_html(border=0)
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.facts["notes"])
-        return page + (f"<p>Notes:</p><ul>{notes}</ul>" if notes else "")
+@patch
+def __str__(self: TableAudit) -> str:
+    said = [f"verdict: {self.facts['confound']['verdict']}", *answer(self.facts)]
+    return "\n".join([*said, *(f"note: {note}" for note in self.facts["notes"])])
+
+
+@patch
+def _repr_html_(self: TableAudit) -> str:
+    said = " ".join(escape(sentence) for sentence in answer(self.facts))
+    verdict = escape(self.facts["confound"]["verdict"])
+    page = f"<p><b>{verdict}</b>. {said}</p>" + self.table.round(3).to_html(border=0)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in self.facts["notes"])
+    return page + (f"<p>Notes:</p><ul>{notes}</ul>" if notes else "")
 
 # %% ../../nbs/show/16_audit_table.ipynb #0ae10016
 @delegates(confound_audit.audit, keep=True)
