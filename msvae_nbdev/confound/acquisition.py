@@ -46,7 +46,7 @@ class Records:
     missing: tuple  # of the usual acquisition facts
     stands_for_scanner: bool  # what is recorded can stand for the scanner
     age: bool  # the age is recorded
-    sex: bool = True  # likewise
+    sex: bool = True  # the sex is recorded
 
 # %% ../../nbs/confound/01_acquisition.ipynb #0acd0019
 CONTRAST = ("RepetitionTime", "EchoTime", "InversionTime")

@@ -149,7 +149,7 @@ def _something_remains(evidence: Evidence) -> tuple:
 def _fixed(evidence: Evidence) -> str:
     "At the same what, in words."
     records = evidence.records
-    person = " and ".join(["age"] * records.age + ["sex"] * records.sex)
+    person = " and ".join(["age"] * records.age + ["sex"] * records.sex) or "age and sex"
     kinds = {"acquisition": evidence.acquisition, person: evidence.age}
     if names := [name for name, found in kinds.items() if found is not None]:
         return f"at the same {', '.join(names)}"

@@ -137,7 +137,9 @@ def audit(
         name, table = Path(table).name, read_features(table)
     named = {"label": label, "participant": participant, "age": age, "sex": sex}
     facts = confound_audit.audit(table, merge=merge, **named, **options)
-    known = standard_columns(table, **named, acquisition=options.get("acquisition"))
+    features = confound_audit.named_features(table, options.get("features"))
+    asked = dict(acquisition=options.get("acquisition"), features=features)
+    known = standard_columns(table, **named, **asked)
     return TableAudit(facts, known.table, name, merge)
 
 # %% ../../nbs/show/16_audit_table.ipynb #0ae10017
