@@ -5,6 +5,7 @@ both count as the same lines.
 """
 
 import ast
+import contextlib
 import importlib.abc
 import importlib.util
 import os
@@ -69,11 +70,23 @@ class AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
 
+def save_where_possible(counter: type) -> None:
+    "Let a counter be silent that cannot write, since a test has filled the disk."
+    save = counter.save
+
+    def save_or_not(self):
+        with contextlib.suppress(coverage.CoverageException, OSError):
+            save(self)
+
+    counter.save = save_or_not
+
+
 if "COVERAGE_PROCESS_START" in os.environ:
     try:
         import coverage
     except ImportError:  # before it is installed
         pass
     else:
+        save_where_possible(coverage.Coverage)
         coverage.process_startup()
         sys.meta_path.insert(0, AfterImport())

@@ -190,6 +190,8 @@ def _participant_facts(tables: Tables, sessions: dict) -> dict:
         remedy = "say which it is, --map participant_id=NAME"
         raise MsvaeError(f"{file} has no participant_id column but {', '.join(table)}: {remedy}")
     require_cells(table, "participant_id", file)
+    left = f"columns of {file.name} that are not taken over"
+    tables.notes += [Note("note", left, name) for name in table if name not in (*_KEYS, *PERSONAL)]
     folder = table.participant_id.map(_match_people(table.participant_id, file, tables, sessions))
     people, facts = {}, {}
     for person, entry in zip(folder, _entries(table)):

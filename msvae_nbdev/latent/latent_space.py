@@ -109,6 +109,9 @@ class LatentSpace:
         training = (self.table.split == "train").to_numpy()
         if training.sum() < 2:
             raise MsvaeError(f"{name}: no training scans, so novelty cannot be measured")
+        if not self.table.split.isin(["validation", "test"]).any():
+            why = "no scans are held out, so novelty cannot be measured"
+            raise MsvaeError(f"{name}: {why}: call the split of some patients validation or test")
         self.covariance = LedoitWolf().fit(self.z[training])
         self.held_out = self.table.split.isin(["validation", "test"]).to_numpy()
         self.held_out_distances = self.distance(self.z[self.held_out])

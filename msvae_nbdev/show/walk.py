@@ -185,5 +185,5 @@ def describe_code(
     return (
         f"{_class_bars(space, code, outside)}"
         f"<div style='max-width:330px;line-height:1.35'>{said}<br>"
-        "<span style='color:#666'>Research software, not for diagnosis.</span></div>"
+        "<small>Research software, not for diagnosis.</small></div>"
     )

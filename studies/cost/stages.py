@@ -17,8 +17,8 @@ from msvae_nbdev.phantom.imaging import plan_cohort
 
 KEPT = Path(__file__).parents[2] / "data" / "cost" / "stages.csv"
 MSVAE = Path(sys.executable).with_name("msvae")
-RAW = (0.001, 0.004, 0.012, 0.024)  # of the paper's patients, by the raw route
-PREPARED = (0.024, 0.05, 0.1, 0.2)  # straight into the prepared layout
+RAW = (0.001, 0.008, 0.016, 0.032)  # of the paper's patients, by the raw route
+PREPARED = (0.025, 0.05, 0.1, 0.2)  # straight into the prepared layout
 WORKERS = (1, 2, 4)  # of a dask cluster on this machine
 
 
@@ -29,7 +29,8 @@ def anonymous_memory(process: int) -> float:
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("RssAnon"):
                 total = int(line.split()[1]) / 1e6
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        tasks = Path(f"/proc/{process}/task").glob("*/children")
+        children = " ".join(task.read_text() for task in tasks).split()
     except OSError:  # it has just ended
         return total
     return total + sum(anonymous_memory(int(child)) for child in children)
@@ -87,7 +88,7 @@ def prepare_by_cluster(raw: Path, prepared: Path, workers: int) -> None:
 
     from msvae_nbdev.preparation.prepare import prepare
 
-    with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster:
         prepare(raw, prepared, scheduler=cluster.scheduler_address)
 
 
@@ -97,8 +98,8 @@ def main(work: Path) -> None:
     done = {(row["stage"], row["scans"]) for row in rows}
     plans = [(scale, raw_stages(work, scale)) for scale in RAW]
     plans += [(scale, run_stages(work, scale)) for scale in PREPARED]
-    names = {f"prepare, dask, {n} workers": cluster_stage(work, RAW[2], n) for n in WORKERS}
-    for scale, stages in [*plans, (RAW[2], names)]:
+    names = {f"prepare, dask, {n} workers": cluster_stage(work, RAW[1], n) for n in WORKERS}
+    for scale, stages in [*plans, (RAW[1], names)]:
         scans = len(plan_cohort(scale, 0, 1.0))
         for stage, command in stages.items():
             if (stage, scans) in done:

@@ -2,7 +2,7 @@
 
     python studies/objectives/intensities.py FOLDER pca             all scalings, bias 0 and 1, two seeds, principal components
     python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling_bias_seed[_objective]), or all
-    python studies/objectives/intensities.py FOLDER --table         write data/objectives/intensities.csv
+    python studies/objectives/intensities.py FOLDER --table         add to data/objectives/intensities.csv
 
 Each scan is simulated once without any bound; each scaling is made from that. What there is already is not made again.
 """
@@ -316,13 +316,14 @@ def all_names() -> list:
 
 
 def table(folder: Path) -> None:
-    "All rows that FOLDER holds, in one table."
+    "Add all rows that FOLDER holds to the table."
     rows = []
     for path in sorted(folder.glob("*.json")):
         found = json.loads(path.read_text())
         rows += found if isinstance(found, list) else [found]
     first = ["scaling", "features", "bias", "seed"]
-    found = pd.DataFrame(rows).sort_values(first)
+    found = pd.concat([pd.read_csv(KEPT), pd.DataFrame(rows)])
+    found = found.drop_duplicates(first, keep="last").sort_values(first)
     found[[*first, *(name for name in found if name not in first)]].to_csv(
         KEPT, index=False, float_format="%.4g"
     )
