@@ -161,7 +161,7 @@ def _(folder):
 @case(
     "Columns",
     "`participant_id`, `dx`, `arm`, with `--map diagnosis=arm`",
-    "a, b; read column arm as diagnosis",
+    "a, b; note: columns of participants.tsv that are not taken over: dx; read column arm as diagnosis",
 )
 def _(folder):
     table = "participant_id\tdx\tarm\n01\tms\ta\n02\thealthy\tb\n"

@@ -9,6 +9,7 @@ import contextlib
 import importlib.abc
 import importlib.util
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def save_where_possible(counter: type) -> None:
     save = counter.save
 
     def save_or_not(self):
-        with contextlib.suppress(coverage.CoverageException, OSError):
+        with contextlib.suppress(coverage.CoverageException, sqlite3.Error, OSError):
             save(self)
 
     counter.save = save_or_not

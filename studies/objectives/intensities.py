@@ -2,6 +2,7 @@
 
     python studies/objectives/intensities.py FOLDER pca             all scalings, bias 0 and 1, two seeds, principal components
     python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling_bias_seed[_objective]), or all
+    python studies/objectives/intensities.py FOLDER supervised NAME ...  classifiers that are told the classes (scaling_bias_seed)
     python studies/objectives/intensities.py FOLDER --table         add to data/objectives/intensities.csv
 
 Each scan is simulated once without any bound; each scaling is made from that. What there is already is not made again.
@@ -19,11 +20,13 @@ import pandas as pd
 from choices import knows
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import SplineTransformer
 
 from msvae_nbdev.cohort.split import split_patients
 from msvae_nbdev.core import write_json
 from msvae_nbdev.evaluation.lesion_contrast import lesion_contrast
+from msvae_nbdev.evaluation.supervised import train_classifier
 from msvae_nbdev.groups import merge_groups
 from msvae_nbdev.model import training
 from msvae_nbdev.model.batches import training_batches
@@ -306,6 +309,27 @@ def autoencoder(folder: Path, name: str) -> None:
     write_json([facts | known], path)
 
 
+def supervised(folder: Path, name: str) -> None:
+    "Train and score a classifier that is told the classes: what these volumes hold of them."
+    path, (scaling, bias, seed) = folder / f"supervised-{name}.json", name.split("_")
+    if path.exists():
+        return
+    bias, seed = int(bias), int(seed)
+    train, other = (cohort(folder, bias, seed, part) for part in COHORTS)
+    scans, others = (scaled(scaling, part, train) for part in (train, other))
+    parts = split_patients(train[2], test=0.1, validation=0.1, seed=seed)
+    rows = [np.flatnonzero(parts == part) for part in ("train", "validation")]
+    labels, truth = (merge_groups(part[2].diagnosis).to_numpy() for part in (train, other))
+    network = train_classifier(scans, labels, *rows, seed=seed)
+    priors = [(labels[rows[0]] == name).mean() for name in network.classes]  # as the LDA has them
+    said = np.array(network.classes)[(network.predict_proba(others) * priors).argmax(1)]
+    ms, called, few = truth == "ms", said == "ms", other[2].lesion_ml < 6
+    facts = {"scaling": scaling, "features": "supervised", "bias": bias, "seed": seed}
+    found = {"lda_merged": balanced_accuracy_score(truth, said), "ms_precision": ms[called].mean(),
+             "ms_recall": called[ms].mean(), "recall_under_6_ml": called[ms & few].mean()}  # fmt: skip
+    write_json([facts | {key: float(value) for key, value in found.items()}], path)
+
+
 def all_names() -> list:
     "VAEs in the order in which they say most."
     names = [f"{scaling}_0_0" for scaling in (*SCALINGS, *CHANNELS)]
@@ -337,5 +361,8 @@ if __name__ == "__main__":
     elif task == "vae":
         for name in names or all_names():
             autoencoder(folder, name)
+    elif task == "supervised":
+        for name in names:
+            supervised(folder, name)
     else:
         table(folder)
