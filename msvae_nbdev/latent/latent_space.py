@@ -94,6 +94,7 @@ class LatentSpace:
         volumes: np.ndarray | None = None,  # (n, 40, 48, 40, 1), in the order of `table`, or None
         name: str = "latents",  # of the model, for titles
         merge: Mapping | None = None,  # as for `choose_merge`
+        intensity_scale: str = "bounded",  # of the volumes that it encodes
     ):
         check_columns(table)
         self.table = table.assign(diagnosis=as_labels(table.diagnosis)).reset_index(drop=True)
@@ -101,6 +102,7 @@ class LatentSpace:
         self.encode = encode
         self.volumes = volumes
         self.name = name
+        self.intensity_scale = intensity_scale
         self.z = latent_matrix(self.table)
         self.merge = choose_merge(self.table.diagnosis, merge)
         self.centroids = centroids(self.table, self.merge)
@@ -302,6 +304,7 @@ def open_space(
     if merge is None:
         merge = _merge_of_today(run, table)
     decode = encode = None
+    scale = run_config(run).get("intensity_scale", "bounded")
     if (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 
@@ -309,4 +312,5 @@ def open_space(
         decode = trained.decode
         encode = trained.encode
     name = Path(run).resolve().name
-    return LatentSpace(table, decode, encode, run_volumes(run, table, prepared), name, merge)
+    volumes = run_volumes(run, table, prepared)
+    return LatentSpace(table, decode, encode, volumes, name, merge, scale)

@@ -41,7 +41,9 @@ from msvae_nbdev.model.config import (
     OBJECTIVES,
     TrainingConfig,
     check_config,
+    check_preset,
     check_same,
+    preset_options,
     write_config,
 )
 from .cpu_kernels import fuse
@@ -167,7 +169,7 @@ class TrainingJob:
     ) -> tf.data.Dataset:
         "Batches to train on, of epochs `first` to `last`, counted from 0."
         config = self.config
-        order = (self.batch_size, config.seed, first, last, config.flip, config.intensity)
+        order = (self.batch_size, config.seed, first, last, config.flip)
         return training_batches(self.prepared.volumes, self.rows("train"), *order)
 
     def validation(self) -> tf.data.Dataset | None:
@@ -186,8 +188,9 @@ def make_job(
         prepared = open_prepared(prepared, config.include_suspect)
     run = Path(run)
     begun = _begun(run, prepared)
-    data_hash = prepared.data_hash if begun is None else begun.config["data_hash"]
-    config = config.with_cohort(data_hash, prepared.path, run)
+    config = config.with_cohort(prepared, run)
+    if begun is not None:
+        config = dataclasses.replace(config, data_hash=begun.config["data_hash"])
     check_config(config)
     check_folder(run, (run / "config.json").exists(), "a run")
     check_same(config, run)
@@ -352,6 +355,7 @@ def train(
     run: str | os.PathLike,  # run folder, new or to be continued
     objective: str = "vae",  # vae, introvae or softintrovae
     latent_dim: int = 32,  # length of the latent vector
+    preset: str = "paper",  # of `PRESETS`: paper, or lesions on volumes of that intensity scale
     epochs: int = 30,  # passes through the training scans
     batch_size: int = 16,  # scans a step
     learning_rate: float = 2e-3,  # initial learning rate of Adam; see `rate_schedule`
@@ -362,7 +366,6 @@ def train(
     include_suspect: bool = False,  # also scans that quality control marked `suspect`
     deterministic: bool = False,  # bit-for-bit repeatable, somewhat slower
     flip: bool = True,  # augmentation: mirror half of the scans, left to right
-    intensity: float = 0.0,  # augmentation: SD of the logarithm of a factor on the intensities
     patience: int | None = None,  # vae: stop after so many epochs without a better validation loss
     precision: str = "auto",  # float32, mixed_bfloat16, or auto: the latter on cards made for it
     tensorboard: bool = False,  # also write events for TensorBoard, to RUN/tensorboard
@@ -385,13 +388,13 @@ def train(
         include_suspect=include_suspect,
         deterministic=deterministic,
         flip=flip,
-        intensity=intensity,
         patience=patience,
         precision=precision,
-        options=options,
+        options=preset_options(preset, options),
     )
     use_cores()
     job = make_job(prepared, run, config)
+    check_preset(preset, job.prepared)
     if not is_finished(job.run):
         settings = {"verbose": verbose, "tensorboard": tensorboard, "save_every": save_every}
         _carry_out(job, strategy, **settings)

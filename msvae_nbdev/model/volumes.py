@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
+from ..intensity import recorded_scale
 from ..preparation.quality_control import is_used
 from ..preparation.scan import read_volume
 from ..privacy import path_hash, user_cache
@@ -139,6 +140,11 @@ class PreparedDataset:
     def data_hash(self) -> str:
         "Hash of who was scanned and of the volumes."
         return scans_hash(self.table, self.voxels)
+
+    @property
+    def intensity_scale(self) -> str:  # of `INTENSITY_SCALES`
+        "The scale of the volumes' intensities, as the folder's description names it."
+        return recorded_scale(self.path / "dataset_description.json")
 
     def __len__(self):
         return len(self.table)

@@ -16,7 +16,7 @@ from scipy import optimize, stats
 
 from ..core import MsvaeError
 from ..groups import TABLE1
-from ..intensity import bound
+from ..intensity import to_volume
 from ..interpolation import smooth, upsample, warp
 from .anatomy import move, rng_for, voxels_in_reach
 from .head import Head
@@ -38,7 +38,7 @@ from msvae_nbdev.phantom.scanner import (
     noise_sigma,
     signal_map,
 )
-from ..space import AFFINE, SHAPE, block_mean
+from ..space import AFFINE, SHAPE
 
 # %% ../../nbs/phantom/06_imaging.ipynb #1cd7aef5
 AGE_RANGE = (2.0, 99.0)  # years
@@ -279,8 +279,8 @@ def _acquire_prepared(
     row: dict,
     signal: pd.Series,
     rng: np.random.Generator,  # of the noise
-) -> np.ndarray:  # float32, (40, 48, 40), in [0, 1]
-    "Thick slices, noise, mask, mean and bound, at 2 mm."
+) -> np.ndarray:  # float32, (80, 96, 80), 0 outside the brain
+    "Thick slices, noise and mask, at 2 mm."
     thickness = row["voxel"][2]
     axis = {"L": 0, "R": 0, "S": 2}[row["axes"][2]]
     if thickness > 2:
@@ -290,7 +290,7 @@ def _acquire_prepared(
     inside = brain > 0.5
     image = np.zeros(tissue.shape, np.float32)
     image[inside] = add_noise(tissue[inside], sigma, rng)
-    return bound(block_mean(image, 2))
+    return image
 
 # %% ../../nbs/phantom/06_imaging.ipynb #69754874
 def _known_of_prepared(who: Participant, brain: np.ndarray, affine: np.ndarray) -> dict:
@@ -306,6 +306,7 @@ def simulate_prepared(
     disease: float = 1.0,  # factor on lesion volumes and on the atrophy of multiple sclerosis
     variation: float = 1.0,  # 0: template anatomy in a random pose
     affine: np.ndarray | None = None,  # (4, 4), scanner to MNI mm; None: `registered_affine`
+    intensity_scale: str = "bounded",  # of `INTENSITY_SCALES`
 ) -> tuple:  # (float32 (40, 48, 40) in [0, 1], dict as from `Participant.truth`)
     "What `prepare` would make of the scan, at a thirtieth of the cost."
     who = make_participant(row, seed, disease, variation, spacing=2)
@@ -322,7 +323,8 @@ def simulate_prepared(
     tissue, brain = warp(np.stack([image, head.brain]), nodes, shape, 2, reach)
     field = coil_field(rng_of_scan("coil"), row["MagneticFieldStrength"], points)
     tissue = tissue * upsample(field, shape, 2)
-    volume = _acquire_prepared(tissue, brain, row, signal, rng_of_scan("noise"))
+    image = _acquire_prepared(tissue, brain, row, signal, rng_of_scan("noise"))
+    volume = to_volume(image, intensity_scale)
     return volume, _known_of_prepared(who, brain, affine)
 
 # %% ../../nbs/phantom/06_imaging.ipynb #0af05003

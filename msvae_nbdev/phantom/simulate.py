@@ -30,6 +30,7 @@ from msvae_nbdev.core import (
     write_tsv,
 )
 from ..folder_lock import keep_folder
+from ..intensity import SCALE_KEY, check_scale, recorded_scale
 from msvae_nbdev.interpolation import (
     compile_ahead,
     interpolate_field,
@@ -121,12 +122,13 @@ def write_raw(
     return _known_of(row, read_json(f"{truth}_truth.json"))
 
 # %% ../../nbs/phantom/07_simulate.ipynb #beab3a23
-def _prepared_sidecar(row: dict, known: dict) -> dict:
+def _prepared_sidecar(row: dict, known: dict, intensity_scale: str) -> dict:
     "The sidecar of a prepared phantom."
     return {
         "SkullStripped": True,
         "SpatialReference": SPACE,
         "Resolution": "4 mm isotropic, mean of 4x4x4 voxels of 1 mm",
+        SCALE_KEY: intensity_scale,
         "Sources": [],
         "GeneratedBy": [{"Name": "msvae simulate --prepared"}],
         "Truth": known,
@@ -140,13 +142,15 @@ def write_prepared(
     seed: int = 0,  # of the cohort
     disease: float = 1.0,  # factor on lesion volumes and on the atrophy of multiple sclerosis
     variation: float = 1.0,  # 0: template anatomy in a random pose
+    intensity_scale: str = "bounded",  # of `INTENSITY_SCALES`
 ) -> dict:  # what is known of the scan: its row of the truth table
     "Simulate one scan straight into the prepared layout, unless it is there."
     stem, _ = _stems(Path(out), row, PREPARED_SUFFIX)
     if not _is_there(stem):
-        volume, known = simulate_prepared(row, seed, disease, variation)
+        how = {"disease": disease, "variation": variation, "intensity_scale": intensity_scale}
+        volume, known = simulate_prepared(row, seed, **how)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
-        write_json(_prepared_sidecar(row, known), f"{stem}.json")
+        write_json(_prepared_sidecar(row, known, intensity_scale), f"{stem}.json")
     return _known_of(row, read_json(f"{stem}.json").get("Truth", {}))
 
 # %% ../../nbs/phantom/07_simulate.ipynb #eb5a284c
@@ -160,9 +164,10 @@ def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
             )
 
 # %% ../../nbs/phantom/07_simulate.ipynb #17d2f964
-def _description(out: Path, settings: dict, prepared: bool) -> dict:
+def _description(out: Path, settings: dict, intensity_scale: str | None) -> dict:
     "For dataset_description.json. `MsvaeError` where something else than this cohort lies there."
-    path, kind = out / "dataset_description.json", "derivative" if prepared else "raw"
+    prepared, path = intensity_scale is not None, out / "dataset_description.json"
+    kind = "derivative" if prepared else "raw"
     check_folder(out, path.exists(), "a simulated cohort")
     known = read_json(path) if path.exists() else {}
     if known:
@@ -173,12 +178,15 @@ def _description(out: Path, settings: dict, prepared: bool) -> dict:
             other = "raw scans" if prepared else "prepared scans"
             raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
         _check_same_cohort(out, before, settings)
+        if prepared and (held := recorded_scale(path)) != intensity_scale:
+            raise MsvaeError(f"{out} holds intensities on the scale {held}: choose another folder")
         settings = settings | {"scale": max(settings["scale"], before["scale"])}
     others = [maker for maker in _makers(known) if maker.get("Name") != _NAME]
     return known | {
         "Name": "Simulated FLAIR phantoms",
         "BIDSVersion": "1.10.0",
         "DatasetType": kind,
+        **({SCALE_KEY: intensity_scale} if prepared else {}),
         "GeneratedBy": [*others, {"Name": _NAME, "Parameters": settings}],
     }
 
@@ -299,6 +307,17 @@ def _check_factors(**factors: float) -> None:
             )
 
 # %% ../../nbs/phantom/07_simulate.ipynb #eb5a284a
+def _check_intensities(intensity_scale: str, prepared: bool) -> str | None:
+    "The scale of a prepared cohort, None for a raw one. `MsvaeError` for a scale that cannot be."
+    check_scale(intensity_scale)
+    if not prepared and intensity_scale != "bounded":
+        raise MsvaeError(
+            "raw scans have the intensities of their scanner: --intensity-scale is for --prepared, "
+            "or for msvae prepare"
+        )
+    return intensity_scale if prepared else None
+
+
 def simulate(
     out: str | Path,  # the folder to write
     scale: float = 0.01,  # of the paper's 3096 patients
@@ -309,23 +328,27 @@ def simulate(
     prepared: bool = False,  # straight to the 40x48x40 layout
     workers: int | None = None,  # processes; None: one per processor that may be used
     at_least: int = 3,  # patients of each class
+    intensity_scale: str = "bounded",  # of `INTENSITY_SCALES`, for the prepared layout
 ) -> pd.DataFrame:  # the truth: one row per scan
     "Simulate a cohort as a raw BIDS dataset, or straight into the prepared layout."
     _check_factors(disease=disease, variation=variation)
+    intensities = _check_intensities(intensity_scale, prepared)
     out, plan = Path(out), plan_cohort(scale, seed, bias, at_least)
     settings = {"scale": scale, "seed": seed, "bias": bias}
     settings |= {"disease": disease, "variation": variation}
-    _description(out, settings, prepared)  # refused before anything is written
+    _description(out, settings, intensities)  # refused before anything is written
     with keep_folder(out, "simulate"):
-        write_json(_description(out, settings, prepared), out / "dataset_description.json")
-        truth = _simulate_plan(out, plan, (seed, disease, variation), prepared, workers)
+        write_json(_description(out, settings, intensities), out / "dataset_description.json")
+        truth = _simulate_plan(out, plan, (seed, disease, variation), intensities, workers)
         _write_tables(out, plan, truth, prepared)
     return truth
 
 # %% ../../nbs/phantom/07_simulate.ipynb #9cf5fe3c
-def _simulate_plan(out: Path, plan, arguments: tuple, prepared: bool, workers) -> pd.DataFrame:
+def _simulate_plan(out: Path, plan, arguments: tuple, intensities, workers) -> pd.DataFrame:
     "Write the scans of a plan that are missing. Gives the truth, in the order of the plan."
-    write, suffix = (write_prepared, PREPARED_SUFFIX) if prepared else (write_raw, "_FLAIR")
+    write, suffix = write_raw, "_FLAIR"
+    if intensities is not None:
+        write, suffix = partial(write_prepared, intensity_scale=intensities), PREPARED_SUFFIX
     sweep(out)
     rows = plan.to_dict("records")
     jobs = [partial(write, row, out, *arguments) for row in rows]

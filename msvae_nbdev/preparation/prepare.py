@@ -33,6 +33,7 @@ from msvae_nbdev.core import (
     write_tsv,
 )
 from ..folder_lock import keep_folder
+from ..intensity import SCALE_KEY, check_scale
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS, call_attention, check_quality, is_used
@@ -172,6 +173,7 @@ def prepare(
     keep_full: bool = False,  # write the 182x218x182 volumes too
     scheduler: str | None = None,  # address of a dask scheduler, in place of local processes
     use: str | os.PathLike | None = None,  # a TSV with columns path and use, from report.html
+    intensity_scale: str = "bounded",  # of `INTENSITY_SCALES`
     **kwargs,
 ) -> pd.DataFrame:  # scans.tsv
     "Prepare a cohort: BIDS derivatives, scans.tsv, notes.tsv, mean.nii.gz and report.html."
@@ -179,20 +181,22 @@ def prepare(
         raise MsvaeError(
             f"unknown skull stripping '{skull_strip}': use one of {', '.join(SKULL_STRIP)}"
         )
+    check_scale(intensity_scale)
     source, out = (Path(os.path.abspath(Path(path).expanduser())) for path in (source, out))
     cohort = open_cohort(source, **kwargs)
     print(cohort, file=sys.stderr)
     table, refused = cohort.table, _refusals(cohort)
     stems, choices = _stems(table, refused), _choices(out, use)
+    names = [_source_name(path, source) for path in table.path]
     jobs = [
-        Job(path, str(out / stem), skull_strip, keep_full, _source_name(path, source))
-        for path, stem in zip(table.path, stems)
+        Job(path, str(out / stem), skull_strip, keep_full, name, intensity_scale)
+        for path, stem, name in zip(table.path, stems, names)
     ]
     notes = _check_cohort(source, out, table, jobs, refused)
     noted = _noted([*cohort.notes, *notes], jobs, source)
     refused = [hide_path(reason, job.path, job.source) for reason, job in zip(refused, jobs)]
     with keep_folder(out, "prepare"):
-        _write_description(out, source)
+        _write_description(out, source, intensity_scale)
         write_tsv(defuse(noted), out / "notes.tsv")
         sweep(out)
         with Journal(out) as journal:
@@ -270,6 +274,7 @@ def _finished(job: Job) -> dict | None:
     try:
         record = read_json(sidecar)
         same = record["SkullStripMethod"] == job.method and record["KeepFull"] >= job.keep_full
+        same = same and record.get(SCALE_KEY, "bounded") == job.intensity_scale
         read_volume(volume)  # one that is damaged is made again
         said = check_quality(record)._asdict()  # by the limits of today
         "".join(record.get("notes", ()))
@@ -298,13 +303,14 @@ def _is_bids(source: Path) -> bool:
     return source.is_dir() or (source.parent / "dataset_description.json").exists()
 
 # %% ../../nbs/preparation/08_prepare.ipynb #0bd68583
-def _write_description(out: Path, source: Path) -> None:
+def _write_description(out: Path, source: Path, intensity_scale: str) -> None:
     "dataset_description.json of BIDS derivatives, and what a BIDS validator is to pass over."
     hashed = f"sha256:{path_hash(source)}"  # a table's name may name a person
     description = {
         "Name": "msvae prepare",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
+        SCALE_KEY: intensity_scale,
         "DatasetLinks": {"raw": describe_place(_root(source), out)} if _is_bids(source) else {},
         "SourceDatasets": [{"URL": describe_place(source, out) if source.is_dir() else hashed}],
         "GeneratedBy": [{"Name": "msvae", "Version": _version()}],

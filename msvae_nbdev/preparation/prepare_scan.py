@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core import MsvaeError, atomic_path, write_json
+from ..intensity import SCALE_KEY, to_volume
 from .quality_control import check_quality, measure_quality
 from msvae_nbdev.preparation.registration import (
     COARSE_TO_FINE,
@@ -24,7 +25,6 @@ from msvae_nbdev.preparation.registration import (
     Registration,
     register,
     to_atlas,
-    to_volume,
 )
 from .scan import Scan, read_scan
 from .skull_strip import Stripped, skull_strip
@@ -38,8 +38,9 @@ def prepare_scan(
     method: str = "template",  # of `SKULL_STRIP`
     keep_full: bool = False,  # write the 182x218x182 volume too
     source: str | None = None,  # how the sidecar names the scan; None: as `scan_name`
+    intensity_scale: str = "bounded",  # of `INTENSITY_SCALES`
 ) -> dict:  # the sidecar, and 'seconds'
-    "Strip, register, resample, average, bound and write one scan. `MsvaeError` says why not."
+    "Strip, register, resample, average, scale and write one scan. `MsvaeError` says why not."
     started = time.perf_counter()
     scan = read_scan(path)
     stripped = skull_strip(scan.volume, scan.affine, method)
@@ -47,9 +48,12 @@ def prepare_scan(
         raise MsvaeError(f"{path}: no brain was found")
     found = _register_stripped(scan, stripped)
     atlas = to_atlas(scan.volume, scan.affine, stripped.mask, found.scan_to_mni, full=keep_full)
-    prepared = to_volume(trim(atlas) if keep_full else atlas)
-    measures = measure_quality(prepared, scan.volume, scan.affine, stripped.mask, found.scan_to_mni)
+    trimmed = trim(atlas) if keep_full else atlas
+    where = scan.volume, scan.affine, stripped.mask, found.scan_to_mni
+    measures = measure_quality(to_volume(trimmed), *where)  # whose limits are of bounded volumes
+    prepared = to_volume(trimmed, intensity_scale)
     settings = {"SkullStripMethod": method, "KeepFull": keep_full}
+    settings |= {SCALE_KEY: intensity_scale}
     notes = [*scan.notes, *stripped.notes]
     record = _sidecar(path, source or scan_name(path), settings, measures, notes)
     _write_images(Path(stem), scan, stripped.mask, prepared, atlas if keep_full else None)

@@ -18,15 +18,10 @@ from nibabel.affines import apply_affine, voxel_sizes
 from scipy import ndimage
 
 from ..core import MsvaeError
+from ..intensity import to_volume
 from ..interpolation import smooth
 from .initial_alignment import mutual_information
-from msvae_nbdev.preparation.registration import (
-    Level,
-    bounding_box,
-    register,
-    to_atlas,
-    to_volume,
-)
+from .registration import Level, bounding_box, register, to_atlas
 from .skull_strip import propagate_signed_distance
 from msvae_nbdev.space import (
     AFFINE,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COARSE_TO_FINE', 'UNIT', 'brain_level', 'correct_bias_field', 'Level', 'mattes_affine', 'register_head',
-           'Registration', 'register', 'bounding_box', 'to_atlas', 'to_volume']
+           'Registration', 'register', 'bounding_box', 'to_atlas']
 
 # %% ../../nbs/preparation/02_registration.ipynb #50c96440
 from functools import lru_cache
@@ -16,7 +16,6 @@ from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from scipy import ndimage
 
 from ..core import MsvaeError
-from ..intensity import bound
 from ..interpolation import smooth
 from msvae_nbdev.preparation.initial_alignment import (
     _blocks,
@@ -29,7 +28,6 @@ from msvae_nbdev.space import (
     FULL_SHAPE,
     TRIM_AFFINE,
     TRIM_SHAPE,
-    block_mean,
     load_template,
     resample,
 )
@@ -259,10 +257,3 @@ def to_atlas(
     shape, grid = (FULL_SHAPE, FULL_AFFINE) if full else (TRIM_SHAPE, TRIM_AFFINE)
     brain = np.where(mask, np.maximum(volume, 0), 0).astype(np.float32)
     return resample(brain, affine, shape, grid, scan_to_mni)
-
-# %% ../../nbs/preparation/02_registration.ipynb #8c726f29
-def to_volume(
-    trimmed: np.ndarray,  # (160, 192, 160), from `to_atlas`
-) -> np.ndarray:  # float32, (40, 48, 40), in [0, 1]
-    "Average and bound: what the networks read."
-    return bound(block_mean(trimmed))

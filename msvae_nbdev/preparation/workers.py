@@ -33,6 +33,7 @@ class Job:
     method: str = "template"  # of `SKULL_STRIP`
     keep_full: bool = False  # write the 182x218x182 volume too
     source: str | None = None  # how records name the scan; None: as `scan_name`
+    intensity_scale: str = "bounded"  # of `INTENSITY_SCALES`
 
 # %% ../../nbs/preparation/07_workers.ipynb #a06df493
 def run_job(

@@ -76,12 +76,14 @@ def simulate(
     variation: opt.Variation = 1.0,
     at_least: opt.AtLeast = 3,
     prepared: opt.Prepared = False,
+    intensity_scale: opt.IntensityScale = "bounded",
     workers: opt.Workers = None,
 ):
     "Simulate a cohort of phantoms with known truth."
     from msvae_nbdev.phantom.simulate import simulate as run
 
-    truth = run(out, scale, seed, bias, disease, variation, prepared, workers, at_least)
+    how = {"at_least": at_least, "intensity_scale": intensity_scale}
+    truth = run(out, scale, seed, bias, disease, variation, prepared, workers, **how)
     typer.echo(f"{len(truth)} scans of {truth.participant_id.nunique()} phantoms in {out}")
 
 # %% ../../nbs/show/18_commands.ipynb #73306cc4
@@ -118,6 +120,7 @@ def prepare(
     workers: opt.Workers = None,
     scheduler: opt.Scheduler = None,
     skull_strip: opt.SkullStrip = "template",
+    intensity_scale: opt.IntensityScale = "bounded",
     keep_full: opt.KeepFull = False,
     columns: opt.Columns = None,
     select: opt.Select = "one",
@@ -139,6 +142,7 @@ def prepare(
         keep_full=keep_full,
         scheduler=scheduler,
         use=use,
+        intensity_scale=intensity_scale,
         columns=parse_columns(columns or []),
         select=select,
         allow_links=allow_links,
@@ -165,6 +169,7 @@ def train(
     run: opt.TrainedRun,
     objective: opt.ModelObjective = opt.Objective.vae,
     latent_dim: opt.LatentDim = 32,
+    preset: opt.Preset = "paper",
     epochs: opt.Epochs = 30,
     batch_size: opt.BatchSize = 16,
     learning_rate: opt.LearningRate = 2e-3,
@@ -175,22 +180,21 @@ def train(
     include_suspect: opt.IncludeSuspect = False,
     deterministic: opt.Deterministic = False,
     flip: opt.Flip = True,
-    intensity: opt.Intensity = 0.0,
     patience: opt.Patience = None,
     precision: opt.Precision = "auto",
-    decoder_variance: opt.DecoderVariance = opt.Variance.fixed,
+    decoder_variance: opt.DecoderVariance = None,
     tensorboard: opt.Tensorboard = False,
 ):
     "Train a VAE, an IntroVAE or a Soft-IntroVAE."
     from msvae_nbdev.model.training import train as start
 
-    calibrated = decoder_variance == opt.Variance.calibrated
-    options = {"decoder_variance": "calibrated"} if calibrated else {}
+    options = {"decoder_variance": decoder_variance.value} if decoder_variance else {}
     start(
         prepared,
         run,
         objective=objective.value,
         latent_dim=latent_dim,
+        preset=preset,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -201,7 +205,6 @@ def train(
         include_suspect=include_suspect,
         deterministic=deterministic,
         flip=flip,
-        intensity=intensity,
         patience=patience,
         precision=precision,
         **options,

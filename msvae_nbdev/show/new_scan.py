@@ -20,6 +20,7 @@ from ..core import MsvaeError, read_tsv, write_tsv
 from ..figures import mosaic, plane_images
 from ..groups import group_colors, group_label
 from ..image_file import read_image
+from ..intensity import recorded_scale
 from msvae_nbdev.latent.latent_space import (
     LatentSpace,
     ReorderedVolumes,
@@ -54,18 +55,30 @@ def open_scan(
     path: str | Path,  # a FLAIR scan, prepared or raw
     keep: str | Path | None = None,  # folder for a raw scan's derivatives; None: they are not kept
     skull_strip: str = "template",  # of raw scans: template, bet, deepbet, none
+    intensity_scale: str = "bounded",  # of the model that is to read it
 ) -> NewScan:
     "Open a scan and, where it is raw, prepare it. `MsvaeError` says why that is not possible."
     if is_prepared(path):
+        held = recorded_scale(f"{_without_suffix(path)}.json")
+        if held != intensity_scale:
+            raise MsvaeError(
+                f"{path} was prepared on the intensity scale {held}, and the model was trained on "
+                f"the scale {intensity_scale}: name the raw scan"
+            )
         return NewScan(str(path), read_volume(path), True, "as given", "")
     from msvae_nbdev.preparation.prepare_scan import SUFFIX, prepare_scan
 
     with contextlib.ExitStack() as stack:
         folder = keep or stack.enter_context(tempfile.TemporaryDirectory())
-        stem = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".nii")
-        record = prepare_scan(path, stem, method=skull_strip)
+        stem = Path(folder) / Path(_without_suffix(path)).name
+        record = prepare_scan(path, stem, skull_strip, intensity_scale=intensity_scale)
         volume = read_volume(f"{stem}{SUFFIX}.nii.gz")
     return NewScan(str(path), volume, False, record["status"], record["reason"])
+
+
+def _without_suffix(path: str | Path) -> str:
+    "The path of a NIfTI file without .nii or .nii.gz."
+    return str(path).removesuffix(".gz").removesuffix(".nii")
 
 # %% ../../nbs/show/01_new_scan.ipynb #a21a40b9
 def kept_folders(

@@ -100,7 +100,7 @@ def predict_scan(
     row = {"scan": scan_name(path), "phantom": False}
     try:
         row["phantom"] = is_phantom(path)
-        scan = open_scan(path, keep, skull_strip)
+        scan = open_scan(path, keep, skull_strip, space.intensity_scale)
     except MsvaeError as error:
         reason = hide_path(str(error), path, row["scan"])
         return Prediction(row | {"status": "failed", "reason": reason})

@@ -126,7 +126,7 @@ def open_scan(
     "Prepare a scan if it is raw, encode it, and start from it."
     if self.space.encode is None:
         raise MsvaeError(f"{self.space.name} has no encoder.keras: new scans cannot be encoded")
-    found = open_new_scan(path, self.keep)
+    found = open_new_scan(path, self.keep, intensity_scale=self.space.intensity_scale)
     code = np.asarray(self.space.encode(found.volume[None, ..., None]))[0].astype(float)
     self.new_scans[str(path)] = code, found.volume
     self.start_from(str(path))

@@ -14,6 +14,7 @@ import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from msvae_nbdev.core import write_json
 from msvae_nbdev.evaluation.lesion_contrast import lesion_contrast
 from msvae_nbdev.evaluation.supervised import train_classifier
 from msvae_nbdev.groups import merge_groups
+from msvae_nbdev.intensity import NORMAL, SHARE, lesion_scale
 from msvae_nbdev.model import training
 from msvae_nbdev.model.batches import training_batches
 from msvae_nbdev.model.config import TrainingConfig
@@ -37,11 +39,11 @@ from msvae_nbdev.model.networks import build_decoder, build_encoder, keras, tf
 from msvae_nbdev.model.vae import VAE, kl_divergence
 from msvae_nbdev.phantom import imaging
 from msvae_nbdev.phantom.imaging import plan_cohort, simulate_prepared
+from msvae_nbdev.space import block_mean
 
 KEPT = Path(__file__).parents[2] / "data" / "objectives" / "intensities.csv"
 SCALE, SEEDS, BIASES = 0.25, (0, 1), (0, 1)
 COHORTS = ("train", "other")  # people that the models are fitted to, and others
-NORMAL = 1.3  # times the median of the brain: what is brighter is no normal tissue
 EPOCHS, LATENT_DIM = 25, 256
 QUIETEST = 1e-3  # the least variance of a voxel, where nothing ever changes
 CHANNELS = {"channels-1": 1.0, "channels-4": 2.0}  # weight of the second channel's error: factor
@@ -52,40 +54,48 @@ def cohort_seed(seed: int, cohort: str) -> int:
     return 71 + 2 * seed + COHORTS.index(cohort)
 
 
+class Cohort(NamedTuple):
+    "Scans in several intensities, float16 (n, 40, 48, 40), and what is known of them."
+
+    volumes: np.ndarray  # divided by the median of the brain
+    bright: np.ndarray  # mean of what is brighter than normal tissue at 2 mm, of the median
+    lesions: np.ndarray  # on the scale `lesions` of the package
+    table: pd.DataFrame  # the plan and the truth
+
+
 def unbounded(row: dict, seed: int) -> tuple:
-    "(volume divided by its median, mean of what is brighter than normal tissue at 2 mm, truth); float16."
+    "(volume, bright, lesions, truth) of one scan, as `Cohort` holds them."
     kept = {}
 
-    def keep(image, factor):
+    def keep(image, scale):
         kept["fine"] = image
-        return kept.setdefault("mean", block_mean(image, factor))
 
-    block_mean, imaging.block_mean = imaging.block_mean, keep
-    bound, imaging.bound = imaging.bound, lambda volume: volume
+    to_volume, imaging.to_volume = imaging.to_volume, keep
     try:
         _, truth = simulate_prepared(row, seed)
     finally:
-        imaging.block_mean, imaging.bound = block_mean, bound
-    median = np.median(kept["fine"][kept["fine"] > 0])
-    bright = block_mean(np.maximum(kept["fine"] / median - NORMAL, 0), 2)
-    return (kept["mean"] / median).astype(np.float16), bright.astype(np.float16), truth
+        imaging.to_volume = to_volume
+    fine = kept["fine"]
+    relative = fine / np.median(fine[fine > 0])
+    bright = block_mean(np.maximum(relative - NORMAL, 0), 2)
+    volumes = block_mean(relative, 2), bright, lesion_scale(fine)
+    return *(volume.astype(np.float16) for volume in volumes), truth
 
 
-def cohort(folder: Path, bias: int, seed: int, name: str) -> tuple:
-    "(volumes, bright, table) of a cohort, simulated where it is not there."
+def cohort(folder: Path, bias: int, seed: int, name: str) -> Cohort:
+    "A cohort, simulated where it is not there."
     path = folder / f"{name}-{bias}-{seed}.npz"
     plan = plan_cohort(SCALE, cohort_seed(seed, name), bias)
     if not path.exists():
         make = functools.partial(unbounded, seed=cohort_seed(seed, name))
         with ProcessPoolExecutor(2) as pool:
             found = list(pool.map(make, plan.to_dict("records"), chunksize=8))
-        volumes, bright, truth = zip(*found)
-        truth = pd.DataFrame(truth)
-        truth.to_csv(path.with_suffix(".csv"), index=False)
-        np.savez(path, volumes=np.array(volumes), bright=np.array(bright))
+        *volumes, truth = zip(*found)
+        pd.DataFrame(truth).to_csv(path.with_suffix(".csv"), index=False)
+        np.savez(path, **dict(zip(Cohort._fields, map(np.array, volumes))))
     held, truth = np.load(path), pd.read_csv(path.with_suffix(".csv"))
     table = pd.concat([plan.assign(age=plan.age + plan.years), truth], axis=1)
-    return held["volumes"], held["bright"], table
+    return Cohort(*(held[name] for name in Cohort._fields[:3]), table)
 
 
 def bounded(volumes: np.ndarray, percentile: float) -> np.ndarray:
@@ -111,17 +121,21 @@ def nyul(volumes: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.clip(result / 2.2, 0, 1)
 
 
-SCALINGS = {  # name: (volumes, bright, training volumes) to intensities in [0, 1]
-    "paper": lambda volumes, bright, train: bounded(volumes, 99.5),
-    "bound-99.9": lambda volumes, bright, train: bounded(volumes, 99.9),
-    "none": lambda volumes, bright, train: bounded(volumes, 100),
-    "median-1.6": lambda volumes, bright, train: np.clip(volumes.astype(np.float32) / 1.6, 0, 1),
-    "median-2.2": lambda volumes, bright, train: np.clip(volumes.astype(np.float32) / 2.2, 0, 1),
-    "nyul": lambda volumes, bright, train: nyul(volumes, train),
-    "bright": lambda volumes, bright, train: (
-        np.minimum(volumes.astype(np.float32), NORMAL) / NORMAL * 0.4
-        + 0.6 * np.clip(2 * bright.astype(np.float32), 0, 1)
-    ),
+def composite(part: Cohort) -> np.ndarray:
+    "The scale `lesions` in its first form: of the median of the whole brain, and not smoothed."
+    normal = np.minimum(part.volumes.astype(np.float32), NORMAL) / NORMAL
+    return SHARE * normal + (1 - SHARE) * np.clip(2 * part.bright.astype(np.float32), 0, 1)
+
+
+SCALINGS = {  # name: cohort and training cohort to intensities in [0, 1]
+    "paper": lambda part, train: bounded(part.volumes, 99.5),
+    "bound-99.9": lambda part, train: bounded(part.volumes, 99.9),
+    "none": lambda part, train: bounded(part.volumes, 100),
+    "median-1.6": lambda part, train: np.clip(part.volumes.astype(np.float32) / 1.6, 0, 1),
+    "median-2.2": lambda part, train: np.clip(part.volumes.astype(np.float32) / 2.2, 0, 1),
+    "nyul": lambda part, train: nyul(part.volumes, train.volumes),
+    "bright": lambda part, train: composite(part),
+    "lesions": lambda part, train: part.lesions.astype(np.float32),
 }
 
 
@@ -142,7 +156,7 @@ def references(folder: Path) -> None:
     "What age, true volumes and the protocol tell, by LDA on splines."
     for bias in BIASES:
         for seed in SEEDS:
-            tables = [cohort(folder, bias, seed, name)[2] for name in COHORTS]
+            tables = [cohort(folder, bias, seed, name).table for name in COHORTS]
             for name, columns in {"age": ["age"], "volumes and age": ["age", "log_lesion", "log_ventricle"]}.items():  # fmt: skip
                 path = folder / f"{name}-{bias}-{seed}.json"
                 known = [
@@ -168,18 +182,20 @@ def components(folder: Path) -> None:
                 path = folder / f"pca-{name}-{bias}-{seed}.json"
                 if path.exists():
                     continue
-                scans, others = (scaling(*each[:2], train[0]) for each in (train, other))
+                scans, others = (scaling(each, train) for each in (train, other))
                 facts = {"scaling": name, "bias": bias, "seed": seed}
                 shades = [
                     np.array([each[each > 0.05].mean() for each in part])[:, None]
                     for part in (scans, others)
                 ]
-                rows = [facts | {"features": "mean intensity"} | tells(shades[0], train[2], shades[1], other[2])]  # fmt: skip
+                rows = [facts | {"features": "mean intensity"} | tells(shades[0], train.table, shades[1], other.table)]  # fmt: skip
                 flat = np.concatenate([scans, scans[:, ::-1]]).reshape(2 * len(scans), -1)
                 pca = PCA(256, svd_solver="randomized", random_state=seed).fit(flat)
                 vectors = [pca.transform(part.reshape(len(part), -1)) for part in (scans, others)]
                 for size in (32, 256):
-                    known = tells(vectors[0][:, :size], train[2], vectors[1][:, :size], other[2])
+                    known = tells(
+                        vectors[0][:, :size], train.table, vectors[1][:, :size], other.table
+                    )
                     rows.append(facts | {"features": f"pca-{size}"} | known)
                 write_json(rows, path)
 
@@ -246,11 +262,11 @@ def side_by_side(volumes: np.ndarray, bright: np.ndarray, factor: float) -> np.n
     return np.concatenate([bounded(volumes, 99.5), second], axis=3)
 
 
-def scaled(scaling: str, part: tuple, train: tuple) -> np.ndarray:  # (n, 40, 48, 40 or 80, 1)
+def scaled(scaling: str, part: Cohort, train: Cohort) -> np.ndarray:  # (n, 40, 48, 40 or 80, 1)
     "The intensities of a cohort; with a channel for what is bright, volumes are twice as deep."
     if scaling in CHANNELS:
-        return side_by_side(*part[:2], CHANNELS[scaling])[..., None]
-    return SCALINGS[scaling](*part[:2], train[0])[..., None]
+        return side_by_side(part.volumes, part.bright, CHANNELS[scaling])[..., None]
+    return SCALINGS[scaling](part, train)[..., None]
 
 
 def fit(scans: np.ndarray, rows: np.ndarray, seed: int, objective: str) -> tuple:  # its networks
@@ -295,7 +311,7 @@ def autoencoder(folder: Path, name: str) -> None:
     bias, seed, objective = int(bias), int(seed), "".join(rest)
     train, other = (cohort(folder, bias, seed, part) for part in COHORTS)
     scans, others = (scaled(scaling, part, train) for part in (train, other))
-    parts = split_patients(train[2], test=0.1, validation=0.1, seed=seed)
+    parts = split_patients(train.table, test=0.1, validation=0.1, seed=seed)
     rows = np.flatnonzero(parts == "train")
     encoder, decoder = fit(scans, rows, seed, objective)
     latents = through(encoder, scans[rows]), through(encoder, others)
@@ -303,9 +319,9 @@ def autoencoder(folder: Path, name: str) -> None:
     facts = {"scaling": scaling, "bias": bias, "seed": seed}
     facts |= {"features": f"vae-{LATENT_DIM}" + (objective and f", {objective}")}
     facts |= {"mse": float(np.square(rebuilt - first).mean())}
-    facts |= {"lesion_contrast_kept": contrast_kept(first, rebuilt, other[1])}
+    facts |= {"lesion_contrast_kept": contrast_kept(first, rebuilt, other.bright)}
     facts |= {"active": int((latents[0].var(0) > 0.1).sum())}
-    known = tells(latents[0], train[2].iloc[rows], latents[1], other[2])
+    known = tells(latents[0], train.table.iloc[rows], latents[1], other.table)
     write_json([facts | known], path)
 
 
@@ -317,14 +333,14 @@ def supervised(folder: Path, name: str) -> None:
     bias, seed = int(bias), int(seed)
     train, other = (cohort(folder, bias, seed, part) for part in COHORTS)
     scans, others = (scaled(scaling, part, train) for part in (train, other))
-    parts = split_patients(train[2], test=0.1, validation=0.1, seed=seed)
+    parts = split_patients(train.table, test=0.1, validation=0.1, seed=seed)
     rows = [np.flatnonzero(parts == part) for part in ("train", "validation")]
-    labels, truth = (merge_groups(part[2].diagnosis).to_numpy() for part in (train, other))
+    labels, truth = (merge_groups(part.table.diagnosis).to_numpy() for part in (train, other))
     network = train_classifier(scans, labels, *rows, seed=seed)
     frequencies = np.array([(labels[rows[0]] == name).mean() for name in network.classes])
     known = network.predict_proba(others)
     facts = {"scaling": scaling, "bias": bias, "seed": seed}
-    ms, few, found = truth == "ms", other[2].lesion_ml.to_numpy() < 6, []
+    ms, few, found = truth == "ms", other.table.lesion_ml.to_numpy() < 6, []
     for features, priors in (
         ("supervised", frequencies),  # as the LDA has them
         ("supervised, classes equally frequent", np.ones(len(frequencies))),  # as it was trained
@@ -341,7 +357,7 @@ def all_names() -> list:
     "VAEs in the order in which they say most."
     names = [f"{scaling}_0_0" for scaling in (*SCALINGS, *CHANNELS)]
     names += [f"paper_0_0_{objective}" for objective in OBJECTIVES if objective]
-    names += ["median-2.2_0_0_calibrated", "bright_0_0_calibrated"]
+    names += [f"{scaling}_0_0_calibrated" for scaling in ("median-2.2", "bright", "lesions")]
     names += [re.sub("_0_0", "_0_1", name) for name in names]
     return names + [f"{scaling}_1_{seed}" for seed in SEEDS for scaling in (*SCALINGS, *CHANNELS)]
 
