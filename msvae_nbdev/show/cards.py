@@ -85,7 +85,8 @@ def _training(run: TrainedRun) -> pd.DataFrame:
     "How the model was trained."
     config = run.config
     names = ("latent_dim", "epochs", "warmup_epochs", "batch_size", "learning_rate", "seed")
-    rows = {name.replace("_", " "): config.get(name) for name in names}
+    rows = {"intensity scale": run.intensity_scale}
+    rows |= {name.replace("_", " "): config.get(name) for name in names}
     rows |= {name.replace("_", " "): value for name, value in config.get("options", {}).items()}
     if run.history is not None and "seconds" in run.history:
         rows["hours of training"] = f"{run.history.seconds.sum() / 3600:.2g}"

@@ -70,7 +70,9 @@ SimulatedFolder = Annotated[
 ]
 Scale = Annotated[
     float,
-    typer.Option(help="Size of the cohort as a fraction of the paper's: 3096 patients, 5404 scans."),
+    typer.Option(
+        help="Size of the cohort as a fraction of the paper's: 3096 patients, 5404 scans."
+    ),
 ]
 _SEED = {"min": 0, "max": 2**32 - 1}
 CohortSeed = Annotated[
@@ -338,7 +340,7 @@ StudyModels = Annotated[
     str | None,
     typer.Option(
         help="Models to train, separated by commas, of vae-8, vae-512, introvae-32, introvae-256, "
-        "vae-32 and softintrovae-256; default: all."
+        "vae-32, softintrovae-256 and vae-256-lesions; default: all."
     ),
 ]
 StudyEpochs = Annotated[

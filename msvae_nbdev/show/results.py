@@ -124,7 +124,7 @@ def quality_table(
     )
     note = (
         f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by "
-        "patient bootstrap."
+        f"patient bootstrap.{_not_comparable(runs)}"
     )
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
@@ -169,11 +169,24 @@ CLAIMS_BY_SCAN = (
 )
 
 # %% ../../nbs/show/08_results.ipynb #fbf42d8e
+def _not_comparable(runs: list) -> str:
+    "Which images are on another intensity scale than those of the first run; '' where none is."
+    scale = runs[0].intensity_scale
+    others = [run_name(run) for run in runs if run.intensity_scale != scale]
+    if not others:
+        return ""
+    return (
+        f" On another intensity scale, so not to be compared with the others: {', '.join(others)}."
+    )
+
+
 def claims(
     runs: list,  # of `TrainedRun` with `quality`
 ) -> str:  # HTML
     "The paper's claims, tested on these runs."
-    table = claims_table({run_name(run): run.path for run in runs})
+    scale, apart = runs[0].intensity_scale, _not_comparable(runs)
+    same = [run for run in runs if run.intensity_scale == scale]
+    table = claims_table({run_name(run): run.path for run in same})
     untested = table.holds == "not tested"
     needed = ", or ".join(dict.fromkeys(table.models[untested]))
     table = table[~untested]
@@ -188,7 +201,7 @@ def claims(
         ]
         for row in table.itertuples()
     ]
-    note = CLAIMS_NOTE + (CLAIMS_BY_SCAN if "by scan" in set(table.interval) else "")
+    note = CLAIMS_NOTE + (CLAIMS_BY_SCAN if "by scan" in set(table.interval) else "") + apart
     header = ["Claim", "Answer", "Value", "Interval", "Models", "Measure"]
     if needed:
         note += f" Of the paper's other claims nothing can be said here: {needed}."

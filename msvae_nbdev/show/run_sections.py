@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COHORT_HEADER', 'RUN_COLORS', 'NOT_CURVES', 'TRAINING_CAPTION', 'SETTINGS_HEADER', 'MODEL_NAMES', 'REFERENCES',
-           'run_name', 'run_origin', 'all_phantoms', 'not_done', 'cohort_table', 'cohort_section',
+           'SCALE_METHODS', 'run_name', 'run_origin', 'all_phantoms', 'not_done', 'cohort_table', 'cohort_section',
            'quality_control_section', 'training_figure', 'training_section', 'methods_section']
 
 # %% ../../nbs/show/07_run_sections.ipynb #6d078d1c
@@ -317,6 +317,8 @@ REFERENCES = {
     "Ann Appl Stat 2019.",
     "spisak": "Spisak: Statistical quantification of confounding bias in machine learning models. "
     "GigaScience 2022.",
+    "calibrated": "Rybkin et al.: Simple and effective VAE training with calibrated decoders. ICML "
+    "2021.",
     "berrett": "Berrett et al.: The conditional permutation test for independence while controlling "
     "for confounders. J R Stat Soc B 2020.",
 }
@@ -331,6 +333,7 @@ def methods_section(
     sentences += dict.fromkeys(audit_methods(run.bias) for run in runs if run.bias)
     sentences.append(_software(runs))
     cited = {"vogelsanger", "fonov", "vae", *[run.config.get("objective") for run in runs]}
+    cited |= {run.config.get("options", {}).get("decoder_variance") for run in runs}
     cited |= {"ledoit"} if any(run.lda for run in runs) else set()
     cited |= {"ledoit", "li", "spisak", "berrett"} if any(run.bias for run in runs) else set()
     items = "".join(f"<li>{escape(text)}</li>" for key, text in REFERENCES.items() if key in cited)
@@ -341,11 +344,20 @@ def methods_section(
 def _preparation_methods(runs: list) -> str:
     "How the volumes came about."
     whose = "Simulated FLAIR scans (phantoms)" if all_phantoms(runs) else "FLAIR scans"
+    scales = dict.fromkeys(SCALE_METHODS[run.intensity_scale] for run in runs)
     return (
         f"{whose} were stripped of the skull, registered affinely to MNI152NLin2009aSym (Fonov et "
-        "al. 2011), cut to 160x192x160 mm, averaged over 4x4x4 mm to 40x48x40 voxels, bounded at "
-        "the 99.5 percentile and scaled to 0 to 1 (Vogelsanger and Federau)."
+        "al. 2011), cut to 160x192x160 mm, averaged over 4x4x4 mm to 40x48x40 voxels, and "
+        f"{'; or '.join(scales)}."
     )
+
+
+SCALE_METHODS = {
+    "bounded": "bounded at the 99.5 percentile and scaled to 0 to 1 (Vogelsanger and Federau)",
+    "lesions": "divided by the mean of the tissue around each voxel (Gaussian, SD 25 mm) and scaled "
+    "to 0 to 1, normal tissue in the lower 0.4 of the range and what exceeds 1.3 of the usual "
+    "brightness, smoothed by 4 mm, above",
+}
 
 
 def _model_methods(run: TrainedRun) -> str:
@@ -353,6 +365,8 @@ def _model_methods(run: TrainedRun) -> str:
     config = run.config
     name = MODEL_NAMES.get(config.get("objective"), str(config.get("objective")))
     said = f"A 3D {name} with {config.get('latent_dim')} latent dimensions was trained"
+    if config.get("options", {}).get("decoder_variance") == "calibrated":
+        said += " with a calibrated variance of its decoder (Rybkin et al. 2021)"
     if run.history is not None and "learning_rate" in config:
         said += (
             f" for {len(run.history)} epochs (Adam, initial learning rate "
