@@ -1,6 +1,6 @@
 """How intensities are bounded and scaled, and what latent vectors then know of disease and of scanner.
 
-    python studies/objectives/intensities.py FOLDER pca             all scalings, bias 0 and 1, two seeds, principal components
+    python studies/objectives/intensities.py FOLDER pca [NAME ...]  principal components of these scalings, or all; bias 0, 1; two seeds
     python studies/objectives/intensities.py FOLDER vae [NAME ...]  VAEs of these names (scaling_bias_seed[_objective]), or all
     python studies/objectives/intensities.py FOLDER supervised NAME ...  classifiers that are told the classes (scaling_bias_seed)
     python studies/objectives/intensities.py FOLDER --table         add to data/objectives/intensities.csv
@@ -172,14 +172,14 @@ def references(folder: Path) -> None:
                 write_json({"scaling": name, "features": "truth", "bias": bias, "seed": seed, **found}, path)  # fmt: skip
 
 
-def components(folder: Path) -> None:
-    "Principal components of every scaling, fitted to the training cohort and its mirror images; and the shade alone."
+def components(folder: Path, names: list) -> None:
+    "Principal components of some scalings, fitted to the training cohort and its mirror images; and the shade alone."
     references(folder)
     for bias in BIASES:
         for seed in SEEDS:
             train, other = (cohort(folder, bias, seed, name) for name in COHORTS)
-            for name, scaling in SCALINGS.items():
-                path = folder / f"pca-{name}-{bias}-{seed}.json"
+            for name in names:
+                path, scaling = folder / f"pca-{name}-{bias}-{seed}.json", SCALINGS[name]
                 if path.exists():
                     continue
                 scans, others = (scaling(each, train) for each in (train, other))
@@ -197,6 +197,9 @@ def components(folder: Path) -> None:
                         vectors[0][:, :size], train.table, vectors[1][:, :size], other.table
                     )
                     rows.append(facts | {"features": f"pca-{size}"} | known)
+                rebuilt = pca.inverse_transform(vectors[1]).reshape(others.shape)
+                kept = contrast_kept(others[..., None], rebuilt[..., None], other.bright)
+                rows[-1]["lesion_contrast_kept"] = kept
                 write_json(rows, path)
 
 
@@ -380,7 +383,7 @@ if __name__ == "__main__":
     folder, task, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     folder.mkdir(parents=True, exist_ok=True)
     if task == "pca":
-        components(folder)
+        components(folder, names or list(SCALINGS))
     elif task == "vae":
         for name in names or all_names():
             autoencoder(folder, name)
