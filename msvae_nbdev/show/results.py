@@ -110,6 +110,17 @@ SAMPLE_ROWS = {
     "nearer_to_train": "Nearer to a training scan than to a held-out one (0.5: nothing copied)",
 }
 
+# %% ../../nbs/show/08_results.ipynb #1e540001
+def _not_comparable(runs: list) -> str:
+    "Which images are on another intensity scale than those of the first run; '' where none is."
+    scale = runs[0].intensity_scale
+    others = [run_name(run) for run in runs if run.intensity_scale != scale]
+    if not others:
+        return ""
+    return (
+        f" On another intensity scale, so not to be compared with the others: {', '.join(others)}."
+    )
+
 # %% ../../nbs/show/08_results.ipynb #4825dde8
 def quality_table(
     runs: list,  # of `TrainedRun` with `quality`
@@ -169,17 +180,6 @@ CLAIMS_BY_SCAN = (
 )
 
 # %% ../../nbs/show/08_results.ipynb #fbf42d8e
-def _not_comparable(runs: list) -> str:
-    "Which images are on another intensity scale than those of the first run; '' where none is."
-    scale = runs[0].intensity_scale
-    others = [run_name(run) for run in runs if run.intensity_scale != scale]
-    if not others:
-        return ""
-    return (
-        f" On another intensity scale, so not to be compared with the others: {', '.join(others)}."
-    )
-
-
 def claims(
     runs: list,  # of `TrainedRun` with `quality`
 ) -> str:  # HTML

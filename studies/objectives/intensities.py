@@ -25,6 +25,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import SplineTransformer
 
 from msvae_nbdev.cohort.split import split_patients
+from msvae_nbdev.confound.audit import audit
 from msvae_nbdev.core import write_json
 from msvae_nbdev.evaluation.lesion_contrast import lesion_contrast
 from msvae_nbdev.evaluation.supervised import train_classifier
@@ -152,6 +153,15 @@ def tells(train, train_table, other, other_table) -> dict:
     return found
 
 
+def audited(vectors: np.ndarray, table: pd.DataFrame) -> dict:
+    "What the audit says of vectors, ten folds by person; the truth is a disease, at bias 1 beside the scanner."
+    latents = pd.DataFrame(vectors, columns=[f"z_{i}" for i in range(vectors.shape[1])])
+    known = table.drop(columns=["voxel", "axes"])  # lists
+    found = audit(pd.concat([known, latents], axis=1), evaluation="folds", permutations=199)
+    accuracy = found["adjusted"]["balanced_accuracy"]
+    return {"verdict": found["confound"]["verdict"], "adjusted": accuracy}
+
+
 def references(folder: Path) -> None:
     "What age, true volumes and the protocol tell, by LDA on splines."
     for bias in BIASES:
@@ -199,7 +209,7 @@ def components(folder: Path, names: list) -> None:
                     rows.append(facts | {"features": f"pca-{size}"} | known)
                 rebuilt = pca.inverse_transform(vectors[1]).reshape(others.shape)
                 kept = contrast_kept(others[..., None], rebuilt[..., None], other.bright)
-                rows[-1]["lesion_contrast_kept"] = kept
+                rows[-1] |= {"lesion_contrast_kept": kept} | audited(vectors[1], other.table)
                 write_json(rows, path)
 
 
@@ -325,6 +335,7 @@ def autoencoder(folder: Path, name: str) -> None:
     facts |= {"lesion_contrast_kept": contrast_kept(first, rebuilt, other.bright)}
     facts |= {"active": int((latents[0].var(0) > 0.1).sum())}
     known = tells(latents[0], train.table.iloc[rows], latents[1], other.table)
+    known |= audited(latents[1], other.table)
     write_json([facts | known], path)
 
 
