@@ -82,6 +82,18 @@ def _fit_classes(table: pd.DataFrame) -> tuple:  # (training scans, lda, calibra
     validation = table[(table.split == "validation") & table.diagnosis.notna()]
     return train, lda, calibrate(lda, validation, test), ""
 
+# %% ../../nbs/latent/07_latent_space.ipynb #1e550001
+def _parts(table: pd.DataFrame, name: str) -> tuple:  # two arrays of bool
+    "Which scans are for training, and which are held out. `MsvaeError` where there are none."
+    training = (table.split == "train").to_numpy()
+    held_out = table.split.isin(["validation", "test"]).to_numpy()
+    if training.sum() < 2:
+        raise MsvaeError(f"{name}: no training scans, so novelty cannot be measured")
+    if not held_out.any():
+        why = "no scans are held out, so novelty cannot be measured"
+        raise MsvaeError(f"{name}: {why}: call the split of some patients validation or test")
+    return training, held_out
+
 # %% ../../nbs/latent/07_latent_space.ipynb #1b30800f
 class LatentSpace:
     "The latents of a run with everything that is fitted to them."
@@ -108,14 +120,8 @@ class LatentSpace:
         self.centroids = centroids(self.table, self.merge)
         found = _fit_classes(self.table)
         self.train, self.lda, self.calibration, self.without_classes = found
-        training = (self.table.split == "train").to_numpy()
-        if training.sum() < 2:
-            raise MsvaeError(f"{name}: no training scans, so novelty cannot be measured")
-        if not self.table.split.isin(["validation", "test"]).any():
-            why = "no scans are held out, so novelty cannot be measured"
-            raise MsvaeError(f"{name}: {why}: call the split of some patients validation or test")
+        training, self.held_out = _parts(self.table, name)
         self.covariance = LedoitWolf().fit(self.z[training])
-        self.held_out = self.table.split.isin(["validation", "test"]).to_numpy()
         self.held_out_distances = self.distance(self.z[self.held_out])
 
     def __repr__(self):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'PRECISIONS', 'PRESETS', 'WHOLE_NUMBERS', 'TrainingConfig', 'check_config', 'preset_options',
-           'check_preset', 'write_config', 'check_same']
+           'write_config', 'check_same']
 
 # %% ../../nbs/model/06_config.ipynb #992e9ab6
 import dataclasses
@@ -55,12 +55,12 @@ class TrainingConfig:
         if self.warmup_epochs is None and isinstance(self.epochs, Integral):
             self.warmup_epochs = max(1, self.epochs // 2) if self.introspective else 0
 
-    def with_cohort(self, cohort: PreparedDataset, run: Path) -> "TrainingConfig":
+    def with_cohort(self, cohort: PreparedDataset, run: Path, data_hash: str) -> "TrainingConfig":
         "The same for a cohort, its folder as a run folder records it."
         return replace(
             self,
             intensity_scale=cohort.intensity_scale,
-            data_hash=cohort.data_hash,
+            data_hash=data_hash,
             prepared=describe_place(cohort.path, run),
             prepared_hash=path_hash(cohort.path.resolve()),
         )
@@ -142,18 +142,6 @@ def preset_options(
     if preset not in PRESETS:
         raise MsvaeError(f"unknown preset {preset!r}: use one of {', '.join(PRESETS)}")
     return PRESETS[preset] | options
-
-
-def check_preset(
-    preset: str,  # one of `PRESETS`
-    cohort: PreparedDataset,  # to train on
-) -> None:
-    "`MsvaeError` where a preset is for other intensities than those of the cohort."
-    if preset == "lesions" and cohort.intensity_scale != "lesions":
-        raise MsvaeError(
-            f"{cohort.path} holds intensities on the scale {cohort.intensity_scale}, and the preset "
-            "lesions is for another: prepare the scans with --intensity-scale lesions"
-        )
 
 # %% ../../nbs/model/06_config.ipynb #895a53c5
 def write_config(

@@ -80,7 +80,6 @@ class TrainedRun:
         self.path, self.moved_to = Path(path), prepared
         self.config = _read_config(self.path)
         self.latent_dim = self.config.get("latent_dim")
-        self.intensity_scale = self.config.get("intensity_scale", "bounded")
         if prepared is not None or not _is_same_place(self):
             self.config["prepared"] = _check_moved(self, prepared)
 
@@ -133,6 +132,12 @@ def _read_config(path: Path) -> dict:
     if "prepared" in config:
         config["prepared"] = str(find_place(config["prepared"], path) or "")
     return config
+
+
+@patch(as_prop=True)
+def intensity_scale(self: TrainedRun) -> str:  # of `INTENSITY_SCALES`
+    "The scale of the volumes that it reads."
+    return self.config.get("intensity_scale", "bounded")
 
 # %% ../../nbs/model/10_trained_run.ipynb #51f5a705
 def _traced(function, shape: tuple):
@@ -363,16 +368,6 @@ def with_labels(
     return pd.concat([scans.iloc[rows].reset_index(drop=True), table[own]], axis=1)
 
 # %% ../../nbs/model/10_trained_run.ipynb #b78a34ca
-def _check_scale(run: TrainedRun, prepared: PreparedDataset) -> None:
-    "`MsvaeError` where a cohort's intensities are on another scale than those of the training."
-    if prepared.intensity_scale != run.intensity_scale:
-        raise MsvaeError(
-            f"{prepared.path} holds intensities on the scale {prepared.intensity_scale}, and "
-            f"{run.path} was trained on the scale {run.intensity_scale}: prepare the scans with "
-            f"--intensity-scale {run.intensity_scale}"
-        )
-
-
 def encode(
     run: str | os.PathLike | TrainedRun,  # run folder
     prepared: str | os.PathLike | PreparedDataset | None = None,  # None: the cohort of the run
@@ -389,7 +384,7 @@ def encode(
         prepared = run.prepared
     elif not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, run.config["include_suspect"])
-    _check_scale(run, prepared)
+    prepared.check_scale(run.intensity_scale, str(run.path))
     names = [f"z_{number}" for number in range(run.latent_dim)]
     latent = pd.DataFrame(run.encode(prepared.volumes), columns=names)
     known = _with_codes(label_split(run, prepared))

@@ -41,7 +41,6 @@ from msvae_nbdev.model.config import (
     OBJECTIVES,
     TrainingConfig,
     check_config,
-    check_preset,
     check_same,
     preset_options,
     write_config,
@@ -188,9 +187,8 @@ def make_job(
         prepared = open_prepared(prepared, config.include_suspect)
     run = Path(run)
     begun = _begun(run, prepared)
-    config = config.with_cohort(prepared, run)
-    if begun is not None:
-        config = dataclasses.replace(config, data_hash=begun.config["data_hash"])
+    data_hash = prepared.data_hash if begun is None else begun.config["data_hash"]
+    config = config.with_cohort(prepared, run, data_hash)
     check_config(config)
     check_folder(run, (run / "config.json").exists(), "a run")
     check_same(config, run)
@@ -394,7 +392,8 @@ def train(
     )
     use_cores()
     job = make_job(prepared, run, config)
-    check_preset(preset, job.prepared)
+    if preset != "paper":
+        job.prepared.check_scale(preset, f"the preset {preset}")
     if not is_finished(job.run):
         settings = {"verbose": verbose, "tensorboard": tensorboard, "save_every": save_every}
         _carry_out(job, strategy, **settings)

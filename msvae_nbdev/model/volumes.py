@@ -146,6 +146,14 @@ class PreparedDataset:
         "The scale of the volumes' intensities, as the folder's description names it."
         return recorded_scale(self.path / "dataset_description.json")
 
+    def check_scale(self, scale: str, reader: str) -> None:
+        "`MsvaeError` where the volumes are on another intensity scale than a reader needs."
+        if self.intensity_scale != scale:
+            raise MsvaeError(
+                f"{self.path} holds intensities on the scale {self.intensity_scale}, and {reader} "
+                f"reads the scale {scale}: prepare the scans with --intensity-scale {scale}"
+            )
+
     def __len__(self):
         return len(self.table)
 

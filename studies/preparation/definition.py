@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, voxel_sizes
 
+from msvae_nbdev.intensity import to_volume
 from msvae_nbdev.preparation.prepare_scan import prepare_scan
-from msvae_nbdev.preparation.registration import to_atlas, to_volume
+from msvae_nbdev.preparation.registration import to_atlas
 from msvae_nbdev.preparation.scan import along_axes, read_scan, to_grid
 from msvae_nbdev.preparation.skull_strip import propagate_signed_distance, refine_mask
 from msvae_nbdev.space import load_template
