@@ -34,11 +34,12 @@ SCALE_KEY = "IntensityScale"  # in sidecars, and in the description of a prepare
 
 def check_scale(
     scale: str,  # as it was asked for
+    where: str = "",  # begins the message
 ) -> None:
     "`MsvaeError` for an intensity scale that is none."
     if scale not in INTENSITY_SCALES:
         raise MsvaeError(
-            f"unknown intensity scale {scale!r}: use one of {', '.join(INTENSITY_SCALES)}"
+            f"{where}unknown intensity scale {scale!r}: use one of {', '.join(INTENSITY_SCALES)}"
         )
 
 # %% ../nbs/04_intensity.ipynb #1e510003
@@ -71,7 +72,7 @@ def lesion_scale(
     "Average to 4 mm; normal tissue below, and what is brighter above, in a range of its own."
     if not (volume > 0).any():
         return np.zeros([side // 2 for side in volume.shape], np.float32)
-    even = even_brightness(volume)
+    even = np.clip(even_brightness(volume), 0, NORMAL + 1)  # so that no voxel counts for many
     normal = np.minimum(block_mean(even, 2), NORMAL) / NORMAL
     excess = smooth(block_mean(np.maximum(even - NORMAL, 0), 2), 1.0)
     return SHARE * normal + (1 - SHARE) * np.clip(GAIN * excess, 0, 1)
@@ -90,12 +91,12 @@ def to_volume(
 
 # %% ../nbs/04_intensity.ipynb #1e51000c
 def recorded_scale(
-    path: str | os.PathLike,  # a sidecar, or dataset_description.json of a prepared folder
-) -> str:  # one of `INTENSITY_SCALES`; bounded where the file is absent or names none
-    "The intensity scale that a file names. `MsvaeError` where this version does not know it."
-    if not Path(path).exists():
-        return "bounded"
-    scale = read_json(path).get(SCALE_KEY, "bounded")
-    if scale not in INTENSITY_SCALES:
-        raise MsvaeError(f"{path} names the intensity scale {scale!r}, which is not known")
-    return scale
+    *paths: str | os.PathLike,  # sidecars, descriptions of prepared folders; absent ones, too
+    key: str = SCALE_KEY,  # under which they name it
+) -> str:  # one of `INTENSITY_SCALES`; bounded where no file names one
+    "The intensity scale that the first file names which does. `MsvaeError` where it is not known."
+    for path in filter(os.path.exists, paths):
+        if key in (known := read_json(path)):
+            check_scale(known[key], f"{path} names an ")
+            return known[key]
+    return "bounded"

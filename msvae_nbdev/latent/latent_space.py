@@ -20,6 +20,7 @@ from sklearn.covariance import LedoitWolf
 
 from ..core import MsvaeError, read_parquet
 from ..groups import as_labels, choose_merge, group_label
+from ..intensity import recorded_scale
 from .calibration import calibrate, tempered
 from .discriminant import LatentLDA
 from .effects import effect_sizes
@@ -310,7 +311,7 @@ def open_space(
     if merge is None:
         merge = _merge_of_today(run, table)
     decode = encode = None
-    scale = run_config(run).get("intensity_scale", "bounded")
+    scale = recorded_scale(Path(run) / "config.json", key="intensity_scale")
     if (Path(run) / "decoder.keras").exists():
         from msvae_nbdev.model.trained_run import load_run
 

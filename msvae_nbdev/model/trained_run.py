@@ -26,6 +26,7 @@ from msvae_nbdev.core import (
     read_parquet,
     read_tsv,
 )
+from ..intensity import recorded_scale
 from .saved_network import load_network
 from .volumes import PreparedDataset, ReorderedVolumes, open_prepared, scans_hash
 from ..privacy import OF_FILES, find_place, make_anonymous, path_hash
@@ -93,7 +94,7 @@ class TrainedRun:
     @cached_property
     def prepared(self) -> PreparedDataset:
         "The cohort it was trained on. `MsvaeError` where it is not there any more."
-        return open_prepared(_known_place(self), self.config.get("include_suspect", False))
+        return _own_cohort(self)
 
     @cached_property
     def encoder(self):
@@ -137,7 +138,7 @@ def _read_config(path: Path) -> dict:
 @patch(as_prop=True)
 def intensity_scale(self: TrainedRun) -> str:  # of `INTENSITY_SCALES`
     "The scale of the volumes that it reads."
-    return self.config.get("intensity_scale", "bounded")
+    return recorded_scale(self.path / "config.json", key="intensity_scale")
 
 # %% ../../nbs/model/10_trained_run.ipynb #51f5a705
 def _traced(function, shape: tuple):
@@ -169,14 +170,16 @@ def prepared_place(
     return place if place.is_absolute() and (place / "scans.tsv").exists() else None
 
 
-def _known_place(run: TrainedRun) -> Path:
-    "The prepared folder of a run. `MsvaeError` where it is not there any more."
+def _own_cohort(run: TrainedRun) -> PreparedDataset:
+    "What a run was trained on. `MsvaeError` where it is not there, or on another scale."
     if (place := prepared_place(run)) is None:
         raise MsvaeError(
             f"{run.config['prepared'] or 'the prepared folder'}, on which {run.path} was trained, "
             "is not there: say where it is now, --prepared FOLDER"
         )
-    return place
+    found = open_prepared(place, run.config.get("include_suspect", False))
+    found.check_scale(run.intensity_scale, str(run.path))
+    return found
 
 # %% ../../nbs/model/10_trained_run.ipynb #01c19720
 def holds_cohort(
@@ -319,8 +322,7 @@ def scans(
         raise MsvaeError(f"there is no split {split!r}: use train, validation or test")
     table = label_split(self, self.prepared)
     rows = np.flatnonzero(table.split == split)
-    volumes = ReorderedVolumes(self.prepared.volumes, rows)
-    return volumes, table.iloc[rows].reset_index(drop=True)
+    return ReorderedVolumes(self.prepared.volumes, rows), table.iloc[rows].reset_index(drop=True)
 
 # %% ../../nbs/model/10_trained_run.ipynb #1d6c9959
 def match_scans(
@@ -385,12 +387,10 @@ def encode(
     elif not isinstance(prepared, PreparedDataset):
         prepared = open_prepared(prepared, run.config["include_suspect"])
     prepared.check_scale(run.intensity_scale, str(run.path))
-    names = [f"z_{number}" for number in range(run.latent_dim)]
-    latent = pd.DataFrame(run.encode(prepared.volumes), columns=names)
+    latent = pd.DataFrame(run.encode(prepared.volumes)).add_prefix("z_")
     known = _with_codes(label_split(run, prepared))
     known = make_anonymous(known) if anonymous else known
-    known = known.drop(columns=["path", *OF_FILES], errors="ignore")
-    table = pd.concat([known, latent], axis=1)
+    table = pd.concat([known.drop(columns=["path", *OF_FILES], errors="ignore"), latent], axis=1)
     if output is None:
         external = (table.split == "external").all()
         name = prepared.path.resolve().name

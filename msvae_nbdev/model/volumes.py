@@ -144,14 +144,15 @@ class PreparedDataset:
     @property
     def intensity_scale(self) -> str:  # of `INTENSITY_SCALES`
         "The scale of the volumes' intensities, as the folder's description names it."
-        return recorded_scale(self.path / "dataset_description.json")
+        first = self.path / str(self.table.path[0]).replace(".nii.gz", ".json")
+        return recorded_scale(self.path / "dataset_description.json", first)
 
     def check_scale(self, scale: str, reader: str) -> None:
         "`MsvaeError` where the volumes are on another intensity scale than a reader needs."
         if self.intensity_scale != scale:
             raise MsvaeError(
                 f"{self.path} holds intensities on the scale {self.intensity_scale}, and {reader} "
-                f"reads the scale {scale}: prepare the scans with --intensity-scale {scale}"
+                f"reads the scale {scale}: make them with --intensity-scale {scale}, in a new folder"
             )
 
     def __len__(self):

@@ -179,7 +179,10 @@ def _description(out: Path, settings: dict, intensity_scale: str | None) -> dict
             raise MsvaeError(f"{out} holds {other} of a simulation: choose another folder")
         _check_same_cohort(out, before, settings)
         if prepared and (held := recorded_scale(path)) != intensity_scale:
-            raise MsvaeError(f"{out} holds intensities on the scale {held}: choose another folder")
+            raise MsvaeError(
+                f"{out} holds intensities on the scale {held}: give --intensity-scale {held}, or "
+                "choose another folder"
+            )
         settings = settings | {"scale": max(settings["scale"], before["scale"])}
     others = [maker for maker in _makers(known) if maker.get("Name") != _NAME]
     return known | {

@@ -33,7 +33,7 @@ from msvae_nbdev.core import (
     write_tsv,
 )
 from ..folder_lock import keep_folder
-from ..intensity import SCALE_KEY, check_scale
+from ..intensity import SCALE_KEY, check_scale, recorded_scale
 from ..interpolation import compile_ahead
 from .prepare_scan import SUFFIX, _version, file_checksum, save_nifti
 from .quality_control import LIMITS, call_attention, check_quality, is_used
@@ -139,8 +139,8 @@ def _check_filled(
     return []
 
 # %% ../../nbs/preparation/08_prepare.ipynb #937cf7af
-def _check_own(out: Path) -> None:
-    "`MsvaeError` where the folder to write is not empty, and no prepared folder."
+def _check_own(out: Path, intensity_scale: str) -> None:
+    "`MsvaeError` where the folder to write is not empty, and no prepared folder of that scale."
     path = out / "dataset_description.json"
     check_folder(out, path.exists(), "a prepared folder")
     if path.exists():
@@ -148,6 +148,11 @@ def _check_own(out: Path) -> None:
         names = [str(maker.get("Name")) for maker in known.get("GeneratedBy") or ()]
         if known.get("DatasetType") != "derivative" or not any("msvae" in each for each in names):
             raise MsvaeError(f"{out} holds a dataset that msvae did not prepare: choose another")
+        if (held := recorded_scale(path)) != intensity_scale:
+            raise MsvaeError(
+                f"{out} holds intensities on the scale {held}: give --intensity-scale {held}, or "
+                "choose another folder"
+            )
 
 
 def _source_of(out: Path) -> str:
@@ -220,7 +225,7 @@ def _check_cohort(source: Path, out: Path, table: pd.DataFrame, jobs: list, refu
     "Notes on a cohort and its folder, printed. `MsvaeError` where they cannot be right."
     notes, read = [], [not reason for reason in refused]
     _check_apart(source, out, table)
-    _check_own(out)
+    _check_own(out, jobs[0].intensity_scale if jobs else "bounded")
     check_one_person(table[read], notes)
     notes += _check_filled(source, out, {job.stem: job for job, ok in zip(jobs, read) if ok})
     for line in note_lines(notes):

@@ -128,7 +128,7 @@ def prepare(
     labels_as_written: opt.LabelsAsWritten = False,
     use: opt.Use = None,
 ):
-    "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, bound."
+    "Bring raw scans into the prepared layout: skull strip, register, average to 40x48x40, scale to 0 to 1."
     from msvae_nbdev.cohort.read import describe_cohort
     from msvae_nbdev.cohort.tables import parse_columns
     from msvae_nbdev.core import read_tsv

@@ -59,11 +59,12 @@ def open_scan(
 ) -> NewScan:
     "Open a scan and, where it is raw, prepare it. `MsvaeError` says why that is not possible."
     if is_prepared(path):
-        held = recorded_scale(f"{_without_suffix(path)}.json")
+        folders = [each / "dataset_description.json" for each in Path(path).resolve().parents[:5]]
+        held = recorded_scale(f"{_without_suffix(path)}.json", *folders)
         if held != intensity_scale:
             raise MsvaeError(
-                f"{path} was prepared on the intensity scale {held}, and the model was trained on "
-                f"the scale {intensity_scale}: name the raw scan"
+                f"{path} is on the intensity scale {held}, and the model reads {intensity_scale}: "
+                "name the raw scan"
             )
         return NewScan(str(path), read_volume(path), True, "as given", "")
     from msvae_nbdev.preparation.prepare_scan import SUFFIX, prepare_scan
@@ -71,6 +72,12 @@ def open_scan(
     with contextlib.ExitStack() as stack:
         folder = keep or stack.enter_context(tempfile.TemporaryDirectory())
         stem = Path(folder) / Path(_without_suffix(path)).name
+        if Path(f"{stem}{SUFFIX}.json").exists():
+            held = recorded_scale(f"{stem}{SUFFIX}.json")
+            if held != intensity_scale:
+                raise MsvaeError(
+                    f"{folder} holds this scan on the intensity scale {held}: choose another folder"
+                )
         record = prepare_scan(path, stem, skull_strip, intensity_scale=intensity_scale)
         volume = read_volume(f"{stem}{SUFFIX}.nii.gz")
     return NewScan(str(path), volume, False, record["status"], record["reason"])

@@ -18,7 +18,7 @@ __all__ = ['Run', 'MovedFolder', 'PreparedFolder', 'Workers', 'SkullStrip', 'Int
 # %% ../../nbs/show/17_options.ipynb #e9d750f0
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,19 +48,17 @@ MovedFolder = Annotated[
 PreparedFolder = Annotated[Path, typer.Argument(help="Prepared folder.")]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Number of worker processes; default: one for each processor that may be used."
-    ),
+    typer.Option(min=1, help="Number of processes; default: one a processor that may be used."),
 ]
 SkullStrip = Annotated[
     str,
     typer.Option(help="Skull stripping of raw scans: template, bet, deepbet (extra) or none."),
 ]
 IntensityScale = Annotated[
-    str,
+    Literal["bounded", "lesions"],
     typer.Option(
-        help="Of prepared volumes: bounded (as in the paper), or lesions (with a range of its own "
-        "for what is brighter than normal tissue)."
+        help="Intensities of prepared volumes: bounded (the paper's), or lesions (for train --preset "
+        "lesions: a range of its own for what is brighter than normal tissue).",
     ),
 ]
 
@@ -134,9 +132,7 @@ Source = Annotated[
 DerivativesFolder = Annotated[Path, typer.Argument(help="Folder to write BIDS derivatives to.")]
 Scheduler = Annotated[
     str | None,
-    typer.Option(
-        help="Address of a dask scheduler, tcp://host:port (extra: cluster); default: none."
-    ),
+    typer.Option(help="Address of a dask scheduler, tcp://host:port (extra: cluster)."),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -203,10 +199,10 @@ DecoderVariance = Annotated[
     ),
 ]
 Preset = Annotated[
-    str,
+    Literal["paper", "lesions"],
     typer.Option(
         help="Settings to start from: paper, or lesions (--decoder-variance calibrated, on volumes "
-        "of the intensity scale lesions)."
+        "of the intensity scale lesions).",
     ),
 ]
 ModelObjective = Annotated[Objective, typer.Option(help="Objective of the model.")]

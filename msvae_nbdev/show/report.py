@@ -21,6 +21,7 @@ from msvae_nbdev.show.results import (
     classes_section,
     features_section,
     front_figures,
+    not_comparable,
     quality_section,
     stored_figures,
 )
@@ -50,13 +51,13 @@ def summary_section(
 def _what_was_done(runs: list) -> str:
     "The models, and whose scans they were trained and judged on."
     models = ", ".join(run_name(run) for run in runs)
-    who = "phantom heads, simulated and nobody's," if all_phantoms(runs) else "participants"
+    who = "phantoms (simulated heads)" if all_phantoms(runs) else "participants"
     said = (
         f"{'A model' if len(runs) == 1 else f'{len(runs)} models'} ({models}) learned to describe "
         "a FLAIR brain scan by a few numbers, its latent code, from which the scan can be rebuilt."
     )
     counts = _each(runs, lambda run: _people(run, who))
-    return f"{said} {counts}" if counts else said
+    return (f"{said} {counts}" if counts else said) + not_comparable(runs)
 
 
 def _people(run: TrainedRun, who: str) -> str | None:
@@ -66,7 +67,7 @@ def _people(run: TrainedRun, who: str) -> str | None:
         return None
     trained = f"{n['train_scans']} scans"
     if "n_train_patients" in lda:
-        trained += f" of {lda['n_train_patients']} {who.rstrip(',')}"
+        trained += f" of {lda['n_train_patients']} {who}"
     return (
         f"Trained on {trained} and judged on {n['test_scans']} scans of "
         f"{n['test_patients']} others."

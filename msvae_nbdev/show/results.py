@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FRONT_FIGURES', 'QUALITY_ROWS', 'SAMPLE_ROWS', 'CLAIMS_NOTE', 'CLAIMS_BY_SCAN', 'LDA_HEADER', 'CHANCE_NOTE',
-           'BIAS_NOTE', 'PLAIN', 'front_figures', 'stored_figures', 'quality_table', 'claims', 'quality_section',
-           'lda_table', 'classes_section', 'features_section', 'bias_table', 'answer', 'bias_section']
+           'BIAS_NOTE', 'PLAIN', 'front_figures', 'stored_figures', 'not_comparable', 'quality_table', 'claims',
+           'quality_section', 'lda_table', 'classes_section', 'features_section', 'bias_table', 'answer',
+           'bias_section']
 
 # %% ../../nbs/show/08_results.ipynb #8b468175
 import re
@@ -111,15 +112,12 @@ SAMPLE_ROWS = {
 }
 
 # %% ../../nbs/show/08_results.ipynb #1e540001
-def _not_comparable(runs: list) -> str:
-    "Which images are on another intensity scale than those of the first run; '' where none is."
-    scale = runs[0].intensity_scale
-    others = [run_name(run) for run in runs if run.intensity_scale != scale]
-    if not others:
+def not_comparable(runs: list) -> str:
+    "That runs read intensities on different scales, and which; '' where they do not."
+    if len({run.intensity_scale for run in runs}) == 1:
         return ""
-    return (
-        f" On another intensity scale, so not to be compared with the others: {', '.join(others)}."
-    )
+    scales = ", ".join(f"{run_name(run)} {run.intensity_scale}" for run in runs)
+    return f" Not to be compared between intensity scales: {scales}."
 
 # %% ../../nbs/show/08_results.ipynb #4825dde8
 def quality_table(
@@ -135,13 +133,14 @@ def quality_table(
     )
     note = (
         f"{', '.join(held_out)}, seed {runs[0].quality['seed']}; in brackets 95 % intervals by "
-        f"patient bootstrap.{_not_comparable(runs)}"
+        f"patient bootstrap.{not_comparable(runs)}"
     )
     page = html_table(["Reconstructions", *columns], rows, note)
     sampled = [run for run in runs if run.quality.get("samples")]
     if sampled:
         rows = _measure_rows(SAMPLE_ROWS, [run.quality["samples"] for run in sampled])
         note = f"{sampled[0].quality['n'].get('samples')} samples from the prior of each model."
+        note += not_comparable(sampled)
         page += html_table(["Samples", *[run_name(run) for run in sampled]], rows, note)
     return page
 
@@ -184,7 +183,7 @@ def claims(
     runs: list,  # of `TrainedRun` with `quality`
 ) -> str:  # HTML
     "The paper's claims, tested on these runs."
-    scale, apart = runs[0].intensity_scale, _not_comparable(runs)
+    scale, apart = runs[0].intensity_scale, not_comparable(runs)
     same = [run for run in runs if run.intensity_scale == scale]
     table = claims_table({run_name(run): run.path for run in same})
     untested = table.holds == "not tested"

@@ -255,14 +255,8 @@ def _duration(history: pd.DataFrame) -> str | None:
 
 # %% ../../nbs/show/07_run_sections.ipynb #9e8050e3
 SETTINGS_HEADER = [
-    "Run",
-    "Model",
-    "Latent dimensions",
-    "Epochs",
-    "Kept epoch",
-    "Batch",
-    "Learning rate",
-    "Time",
+    *("Run", "Model", "Intensity scale", "Latent dimensions", "Epochs", "Kept epoch", "Batch"),
+    *("Learning rate", "Time"),
 ]
 MODEL_NAMES = {"vae": "VAE", "introvae": "IntroVAE", "softintrovae": "Soft-IntroVAE"}
 
@@ -273,6 +267,7 @@ def _settings(run: TrainedRun) -> list:
     return [
         run_name(run),
         MODEL_NAMES.get(config.get("objective"), config.get("objective")),
+        run.intensity_scale,
         config.get("latent_dim"),
         len(history),
         (run.provenance or {}).get("epoch_kept"),
