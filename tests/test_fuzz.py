@@ -204,9 +204,7 @@ NUMBERS = st.integers() | st.floats() | st.none() | st.text(max_size=5)
 @cases("numbers")
 @given(
     given=st.dictionaries(
-        st.sampled_from(
-            "latent_dim epochs batch_size learning_rate test validation seed intensity".split()
-        ),
+        st.sampled_from("latent_dim epochs batch_size learning_rate test validation seed".split()),
         NUMBERS,
     )
 )
