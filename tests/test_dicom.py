@@ -468,9 +468,15 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter-1.md").write_text("mine")
     simulate(tmp_path / "phantoms", scale=1e-4, prepared=True, workers=1, at_least=1)
-    for name, held in (("thesis", "chapter-1.md"), ("phantoms", "dataset_description.json")):
+    for name, message in (
+        (
+            "thesis",
+            "thesis holds chapter-1.md and no dataset_description.json, so it is not an import of DICOM",
+        ),
+        ("phantoms", "phantoms holds a dataset that is no import of msvae"),
+    ):
         before = sorted((tmp_path / name).rglob("*"))
-        with pytest.raises(MsvaeError, match=f"{name} holds {held} and is not an import of DICOM"):
+        with pytest.raises(MsvaeError, match=message):
             import_dicom(tmp_path / "in", tmp_path / name)
         assert sorted((tmp_path / name).rglob("*")) == before
         assert not (tmp_path / f"{name}-key.tsv").exists()

@@ -82,7 +82,7 @@ def _(folder):
 
 
 @case(KEPT, "`msvae simulate data`, a folder with a table of yours",
-      "refused: data holds scores.csv and is not a simulated cohort of msvae: "
+      "refused: data holds scores.csv and no dataset_description.json, so it is not a simulated cohort of msvae: "
       "choose an empty folder, or a new one")  # fmt: skip
 def _(folder):
     write_file(folder / "data/scores.csv", "a,b\n")
@@ -101,7 +101,7 @@ def _(folder):
 
 
 @case(KEPT, "`msvae train prepared .`, where you keep checkpoints of your own",
-      "refused: work holds checkpoints and is not a run of msvae: "
+      "refused: work holds checkpoints and no config.json, so it is not a run of msvae: "
       "choose an empty folder, or a new one")  # fmt: skip
 def _(folder):
     write_file(folder / "work/checkpoints/last.npz", b"mine")
@@ -155,7 +155,7 @@ def audit_to(folder: Path, name: str) -> None:
 
 
 @case(KEPT, "`msvae audit latents.parquet -o run`, the folder of a run",
-      "refused: run holds bias.json and is not an audit of msvae: "
+      "refused: run holds bias.json and no audit.html, so it is not an audit of msvae: "
       "choose an empty folder, or a new one")  # fmt: skip
 def _(folder):
     write_json({"note": "of the run"}, folder / "run/bias.json")

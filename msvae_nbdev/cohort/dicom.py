@@ -261,13 +261,14 @@ def _check_places(folder: Path, out: Path, key: Path, series: str | None) -> Non
         re.compile(series or "")
     except re.error as error:
         raise MsvaeError(f"'{series}' is not a regular expression: {error}") from error
-    check_folder(out, _is_import(out), "an import of DICOM files")
+    description = out / "dataset_description.json"
+    check_folder(out, description.name, "an import of DICOM files")
+    if description.exists() and not _is_import(read_json(description)):
+        raise MsvaeError(f"{out} holds a dataset that is no import of msvae: choose another folder")
 
 
-def _is_import(out: Path) -> bool:
+def _is_import(known: dict) -> bool:
     "Whether a dataset was begun by an import."
-    path = out / "dataset_description.json"
-    known = read_json(path) if path.exists() else {}
     made_by = str(known.get("GeneratedBy"))  # whatever stands there
     return known.get("DatasetType") == "raw" and "'Name': 'msvae'" in made_by
 

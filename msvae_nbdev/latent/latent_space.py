@@ -7,10 +7,9 @@ __all__ = ['NOVELTY_LEVEL', 'MOST_AXES', 'novelty_rank', 'is_out_of_distribution
            'read_latents', 'run_config', 'run_place', 'run_merge', 'run_volumes', 'open_space']
 
 # %% ../../nbs/latent/07_latent_space.ipynb #c58950a0
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
-from ..core import MsvaeError, read_parquet
+from ..core import MsvaeError, note_once, read_parquet
 from ..groups import as_labels, choose_merge, group_label
 from ..intensity import recorded_scale
 from .calibration import calibrate, tempered
@@ -26,8 +25,8 @@ from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
-from ..model.trained_run import Record, TrainedRun, match_scans, prepared_place
-from ..model.volumes import ReorderedVolumes
+from ..model.trained_run import Record, TrainedRun, prepared_place
+from ..model.volumes import ReorderedVolumes, match_scans
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
 def novelty_rank(
@@ -233,7 +232,7 @@ def read_latents(
     trained = TrainedRun(run, prepared)
     labelled = trained.with_labels(table)
     if labelled is None and not _came_without_scans(trained):
-        _note_once(
+        note_once(
             f"{trained.config['prepared'] or 'the prepared folder'} does not hold the scans of {run}: labels are as they "
             "were when it was encoded, and no scan is shown (--prepared FOLDER, if it moved)"
         )
@@ -244,12 +243,6 @@ def _came_without_scans(run: TrainedRun) -> bool:
     "Whether a run was packed, as those that come with the package."
     place = run.path / "prepared"
     return (place / "dataset_description.json").exists() and not (place / "scans.tsv").exists()
-
-
-@cache
-def _note_once(text: str) -> None:
-    "A remark on stderr, not to be repeated by the next step."
-    print(f"note: {text}", file=sys.stderr)
 
 # %% ../../nbs/latent/07_latent_space.ipynb #7257ca1f
 def run_config(
@@ -295,7 +288,8 @@ def run_volumes(
         return None
     try:
         found = TrainedRun(run, prepared).prepared
-    except MsvaeError:
+    except MsvaeError as error:
+        note_once(f"{error}; what needs volumes is left out")
         return None
     rows = match_scans(table, found.table)
     return None if rows is None else ReorderedVolumes(found.volumes, rows)

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['is_finished', 'Record', 'TrainedRun', 'prepared_place', 'holds_cohort', 'check_finished', 'load_run', 'label_split',
-           'match_scans', 'encode']
+           'encode']
 
 # %% ../../nbs/model/10_trained_run.ipynb #51ef9626
-import hashlib
 import os
 from contextlib import suppress
 from functools import cached_property, partial
@@ -22,13 +21,21 @@ from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
     check_replaceable,
+    note_once,
     read_json,
     read_parquet,
     read_tsv,
 )
 from ..intensity import recorded_scale
 from .saved_network import load_network
-from .volumes import PreparedDataset, ReorderedVolumes, open_prepared, scans_hash
+from msvae_nbdev.model.volumes import (
+    PreparedDataset,
+    ReorderedVolumes,
+    match_scans,
+    open_prepared,
+    scans_hash,
+    with_scan_codes,
+)
 from ..privacy import OF_FILES, find_place, make_anonymous, path_hash
 from ..space import SHAPE
 
@@ -179,6 +186,11 @@ def _own_cohort(run: TrainedRun) -> PreparedDataset:
         )
     found = open_prepared(place, run.config.get("include_suspect", False))
     found.check_scale(run.intensity_scale, str(run.path))
+    if run.config.get("data_hash") and not holds_cohort(run, found):
+        note_once(
+            f"{place} has changed since {run.path} was trained: scans came, went or were prepared "
+            "again; encode shows them as they are now, only a new run learns from them"
+        )
     return found
 
 # %% ../../nbs/model/10_trained_run.ipynb #01c19720
@@ -324,31 +336,6 @@ def scans(
     rows = np.flatnonzero(table.split == split)
     return ReorderedVolumes(self.prepared.volumes, rows), table.iloc[rows].reset_index(drop=True)
 
-# %% ../../nbs/model/10_trained_run.ipynb #1d6c9959
-def match_scans(
-    table: pd.DataFrame,  # one row per scan
-    scans: pd.DataFrame,  # likewise, perhaps more of them and in another order
-) -> np.ndarray | None:  # (n,)
-    "The row in `scans` of each row of a table; None where the two do not fit together."
-    table, scans = _with_codes(table), _with_codes(scans)
-    names = ("participant_id", "session_id", "scan")
-    keys = [name for name in names if name in table and name in scans]
-    if "participant_id" not in keys or scans.duplicated(keys).any():
-        return None
-    known, wanted = (
-        pd.MultiIndex.from_frame(each[keys].fillna("").astype(str)) for each in (scans, table)
-    )
-    rows = known.get_indexer(wanted)
-    return None if (rows < 0).any() else rows
-
-
-def _with_codes(table: pd.DataFrame) -> pd.DataFrame:
-    "A table with the column `scan`, in which latents tell the scans of a session apart."
-    if "path" not in table:
-        return table
-    codes = [hashlib.sha256(str(path).encode()).hexdigest()[:12] for path in table.path]
-    return table.assign(scan=codes)
-
 # %% ../../nbs/model/10_trained_run.ipynb #5ed0f541
 @patch
 def with_labels(
@@ -388,7 +375,7 @@ def encode(
         prepared = open_prepared(prepared, run.config["include_suspect"])
     prepared.check_scale(run.intensity_scale, str(run.path))
     latent = pd.DataFrame(run.encode(prepared.volumes)).add_prefix("z_")
-    known = _with_codes(label_split(run, prepared))
+    known = with_scan_codes(label_split(run, prepared))
     known = make_anonymous(known) if anonymous else known
     table = pd.concat([known.drop(columns=["path", *OF_FILES], errors="ignore"), latent], axis=1)
     if output is None:

@@ -190,7 +190,7 @@ def make_job(
     data_hash = prepared.data_hash if begun is None else begun.config["data_hash"]
     config = config.with_cohort(prepared, run, data_hash)
     check_config(config)
-    check_folder(run, (run / "config.json").exists(), "a run")
+    check_folder(run, "config.json", "a run")
     check_same(config, run)
     split = _split_scans(prepared, config) if begun is None else begun.split
     return TrainingJob(prepared, run, config, split)

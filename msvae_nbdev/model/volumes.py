@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['read_scans', 'listing_hash', 'cache_folder', 'pack', 'scans_hash', 'PreparedDataset', 'ReorderedVolumes',
-           'open_prepared']
+           'open_prepared', 'with_scan_codes', 'match_scans']
 
 # %% ../../nbs/model/00_volumes.ipynb #107321b5
 import contextlib
@@ -211,3 +211,30 @@ def open_prepared(
                 stale.unlink(missing_ok=True)
     voxels = read_json(packed.with_suffix(".json"))["voxels"]
     return PreparedDataset(folder, table, np.load(packed, mmap_mode="r"), voxels)
+
+# %% ../../nbs/model/00_volumes.ipynb #730cb436
+def with_scan_codes(
+    table: pd.DataFrame,  # one row per scan, perhaps with its `path`
+) -> pd.DataFrame:  # with the column `scan`, where there are paths
+    "A table with a code of each scan's path, by which latents tell the scans of a session apart."
+    if "path" not in table:
+        return table
+    codes = [hashlib.sha256(str(path).encode()).hexdigest()[:12] for path in table.path]
+    return table.assign(scan=codes)
+
+# %% ../../nbs/model/00_volumes.ipynb #47c6518e
+def match_scans(
+    table: pd.DataFrame,  # one row per scan
+    scans: pd.DataFrame,  # likewise, perhaps more of them and in another order
+) -> np.ndarray | None:  # (n,)
+    "The row in `scans` of each row of a table; None where the two do not fit together."
+    table, scans = with_scan_codes(table), with_scan_codes(scans)
+    names = ("participant_id", "session_id", "scan")
+    keys = [name for name in names if name in table and name in scans]
+    if "participant_id" not in keys or scans.duplicated(keys).any():
+        return None
+    known, wanted = (
+        pd.MultiIndex.from_frame(each[keys].fillna("").astype(str)) for each in (scans, table)
+    )
+    rows = known.get_indexer(wanted)
+    return None if (rows < 0).any() else rows

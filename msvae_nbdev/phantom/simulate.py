@@ -168,7 +168,7 @@ def _description(out: Path, settings: dict, intensity_scale: str | None) -> dict
     "For dataset_description.json. `MsvaeError` where something else than this cohort lies there."
     prepared, path = intensity_scale is not None, out / "dataset_description.json"
     kind = "derivative" if prepared else "raw"
-    check_folder(out, path.exists(), "a simulated cohort")
+    check_folder(out, path.name, "a simulated cohort")
     known = read_json(path) if path.exists() else {}
     if known:
         before = _simulated_with(known) or _simulated_with(_raw_of(known, out))

@@ -142,7 +142,7 @@ def _check_filled(
 def _check_own(out: Path, intensity_scale: str) -> None:
     "`MsvaeError` where the folder to write is not empty, and no prepared folder of that scale."
     path = out / "dataset_description.json"
-    check_folder(out, path.exists(), "a prepared folder")
+    check_folder(out, path.name, "a prepared folder")
     if path.exists():
         known = read_json(path)
         names = [str(maker.get("Name")) for maker in known.get("GeneratedBy") or ()]

@@ -45,7 +45,7 @@ def check_audit_folder(
 ) -> None:
     "`MsvaeError` where there is something in it, and no audit of a table."
     page = Path(folder) / "audit.html"
-    check_folder(folder, page.exists(), "an audit")
+    check_folder(folder, page.name, "an audit")
     check_replaceable(page, page_mark("audit").encode(), "audit")
 
 # %% ../../nbs/show/16_audit_table.ipynb #0ae10015
