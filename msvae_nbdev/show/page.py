@@ -163,7 +163,7 @@ code { background: #f0f0f0; padding: 1px 4px; overflow-wrap: anywhere; }
 figure { margin: 1.4rem 0; min-width: 0; } .run { color: #555; font-weight: normal; }
 .side { display: grid; gap: 0 28px; }
 .side { grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); }
-.side:has(.wide) { grid-template-columns: minmax(0, 1fr); }
+.side:has(.wide) { grid-template-columns: minmax(0, 1fr); } .side td small { display: block; }
 .flow { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); }
 .flow { gap: 0 28px; } .flow > .tabs, .flow > :has(> :nth-child(2), .wide, .broad) { grid-column: 1 / -1; }
 .tabs { display: flex; flex-wrap: wrap; gap: 6px; margin: 1.4rem 0; }
