@@ -363,7 +363,7 @@ def predict(
     for path, scan in zip(scans, table.to_dict("records")):
         failed = scan["status"] == "failed"
         said = scan["reason"] if failed else answer_line(scan)
-        typer.echo(f"{path}, on the page {scan['scan']} ({scan['status']}): {said}", err=failed)
+        typer.echo(f"{path} (on the page {scan['scan']}), {scan['status']}: {said}", err=failed)
     typer.echo(f"result: {output}; research software, not for diagnosis")
     if (table.status == "failed").all():
         raise typer.Exit(1)
@@ -380,7 +380,7 @@ def study(
     seed: opt.CohortSeed = 0,
     workers: opt.Workers = None,
 ):
-    "Do the paper's experiment on phantoms: four models and two more, ending in FOLDER/study.html."
+    "Do the paper's experiment on phantoms: its models and others beside them, ending in FOLDER/study.html."
     from msvae_nbdev.show.study import STUDY_MODELS
     from msvae_nbdev.show.study import study as start
 

@@ -102,7 +102,7 @@ def predict_scan(
         row["phantom"] = is_phantom(path)
         scan = open_scan(path, keep, skull_strip, space.intensity_scale)
     except MsvaeError as error:
-        reason = hide_path(str(error), path, row["scan"])
+        reason = hide_path(str(error), path, row["scan"]).removeprefix(row["scan"]).strip()
         return Prediction(row | {"status": "failed", "reason": reason})
     code = np.asarray(space.encode(scan.volume[None, ..., None])).astype(float)
     rebuilt = np.asarray(space.decode(code))[0, ..., 0]

@@ -48,6 +48,7 @@ COHORTS = ("train", "other")  # people that the models are fitted to, and others
 EPOCHS, LATENT_DIM = 25, 256
 QUIETEST = 1e-3  # the least variance of a voxel, where nothing ever changes
 CHANNELS = {"channels-1": 1.0, "channels-4": 2.0}  # weight of the second channel's error: factor
+PLACES = 150  # 5x6x5: codes that have a place, where some of the 256 have one
 
 
 def cohort_seed(seed: int, cohort: str) -> int:
@@ -261,12 +262,39 @@ class MultiscaleVAE(OwnErrorVAE):
         return tf.add_n(parts) / tf.cast(tf.shape(volumes)[0], tf.float32)
 
 
+CALIBRATED = functools.partial(VAE, decoder_variance="calibrated")
 OBJECTIVES = {  # name: model
     "": VAE,
-    "calibrated": functools.partial(VAE, decoder_variance="calibrated"),
+    "calibrated": CALIBRATED,
+    "spatial": VAE,
+    "calibrated-spatial": CALIBRATED,
     "voxelwise": VoxelwiseVAE,
     "multiscale": MultiscaleVAE,
 }
+
+
+def with_places(encoder: keras.Model, decoder: keras.Model) -> tuple:  # of networks
+    "Networks with further codes, each of one place of 32 mm, that pass the dense layers by."
+    layers = keras.layers
+    maps = next(layer for layer in encoder.layers if isinstance(layer, layers.Flatten)).input
+    first = {"mean": {}, "log_variance": {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=1e-3),
+        "bias_initializer": keras.initializers.Constant(-2.0)}}  # as of the other codes  # fmt: skip
+    heads = [
+        layers.Concatenate()([head, layers.Flatten()(layers.Conv3D(1, 1, **options)(maps))])
+        for head, options in zip(encoder.outputs, first.values())
+    ]
+    vector = decoder.input_shape[1]
+    codes = keras.Input((vector + PLACES,))
+    column = layers.Reshape((vector + PLACES, 1))(codes)
+    features = layers.Flatten()(layers.Cropping1D((0, PLACES))(column))
+    for layer in decoder.layers[1:]:
+        features = type(layer).from_config(layer.get_config())(features)
+        if isinstance(layer, layers.Reshape):  # the vector became maps: those of places join them
+            placed = layers.Cropping1D((vector, 0))(column)
+            placed = layers.Reshape((*maps.shape[1:-1], 1))(placed)
+            features = layers.Concatenate()([features, placed])
+    return keras.Model(encoder.input, heads), keras.Model(codes, features)
 
 
 def side_by_side(volumes: np.ndarray, bright: np.ndarray, factor: float) -> np.ndarray:
@@ -286,7 +314,9 @@ def fit(scans: np.ndarray, rows: np.ndarray, seed: int, objective: str) -> tuple
     "Train the usual networks as `train` does, on volumes of any depth."
     shape = scans.shape[1:4]
     keras.utils.set_random_seed(seed)
-    networks = build_encoder(LATENT_DIM, shape), build_decoder(LATENT_DIM, shape)
+    places = PLACES if "spatial" in objective else 0
+    networks = build_encoder(LATENT_DIM - places, shape), build_decoder(LATENT_DIM - places, shape)
+    networks = with_places(*networks) if places else networks
     config = TrainingConfig(latent_dim=LATENT_DIM, epochs=EPOCHS, seed=seed)
     steps = len(rows) // config.batch_size
     model = OBJECTIVES[objective](*networks, seed=seed)
@@ -372,6 +402,7 @@ def all_names() -> list:
     names = [f"{scaling}_0_0" for scaling in (*SCALINGS, *CHANNELS)]
     names += [f"paper_0_0_{objective}" for objective in OBJECTIVES if objective]
     names += [f"{scaling}_0_0_calibrated" for scaling in ("median-2.2", "bright", "lesions")]
+    names += ["lesions_0_0_calibrated-spatial"]
     names += [re.sub("_0_0", "_0_1", name) for name in names]
     return names + [f"{scaling}_1_{seed}" for seed in SEEDS for scaling in (*SCALINGS, *CHANNELS)]
 
