@@ -2571,6 +2571,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'msvae_nbdev.show.cards._measured': ('show/cards.html#_measured', 'msvae_nbdev/show/cards.py'),
                                         'msvae_nbdev.show.cards._training': ('show/cards.html#_training', 'msvae_nbdev/show/cards.py'),
                                         'msvae_nbdev.show.cards._uses': ('show/cards.html#_uses', 'msvae_nbdev/show/cards.py'),
+                                        'msvae_nbdev.show.cards._volumes': ('show/cards.html#_volumes', 'msvae_nbdev/show/cards.py'),
                                         'msvae_nbdev.show.cards.data_card': ('show/cards.html#data_card', 'msvae_nbdev/show/cards.py'),
                                         'msvae_nbdev.show.cards.model_card': ('show/cards.html#model_card', 'msvae_nbdev/show/cards.py')},
             'msvae_nbdev.show.cli': { 'msvae_nbdev.show.cli._explain': ('show/cli.html#_explain', 'msvae_nbdev/show/cli.py'),

@@ -28,7 +28,12 @@ def bound(
     return bounded / top if top > 0 else bounded
 
 # %% ../nbs/04_intensity.ipynb #1e510002
-INTENSITY_SCALES = ("bounded", "lesions")
+INTENSITY_SCALES = {  # name: what is done, as methods sections say it
+    "bounded": "bounded at the 99.5 percentile and scaled to 0 to 1 (Vogelsanger and Federau)",
+    "lesions": "divided by the mean of the tissue around each voxel (Gaussian, SD 25 mm) and scaled "
+    "to 0 to 1, normal tissue in the lower 0.4 of the range and what exceeds 1.3 of the usual "
+    "brightness, smoothed by 4 mm, above",
+}
 SCALE_KEY = "IntensityScale"  # in sidecars, and in the description of a prepared folder
 
 

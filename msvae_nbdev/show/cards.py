@@ -13,6 +13,7 @@ import pandas as pd
 from ..cohort.columns import ACQUISITION
 from ..core import atomic_path
 from ..groups import as_labels, group_label, group_order
+from ..intensity import INTENSITY_SCALES
 from ..latent.classify import accuracy_sentence
 from ..model.trained_run import TrainedRun
 from .run_sections import MODEL_NAMES, run_origin
@@ -110,6 +111,14 @@ def _measured(run: TrainedRun) -> list:  # of paragraphs
     return found or ["Nothing has been measured yet: `msvae evaluate`, `classify` and `bias`."]
 
 # %% ../../nbs/show/12_cards.ipynb #8cb4edc9
+def _volumes(run: TrainedRun) -> str:
+    "What the networks read."
+    return (
+        "Volumes have 40x48x40 voxels of 4 mm (MNI152NLin2009aSym); intensities are "
+        f"{INTENSITY_SCALES[run.intensity_scale]}."
+    )
+
+
 def model_card(
     run: TrainedRun,  # finished; what it was asked before is on the card
 ) -> Card:
@@ -122,9 +131,8 @@ def model_card(
     parts = [
         _front_matter(run),
         f"# {run.path.name}",
-        f"A 3D {name} of FLAIR brain volumes (40x48x40 voxels of 4 mm, MNI152NLin2009aSym, "
-        f"intensities from 0 to 1) with {config.get('latent_dim')} latent dimensions, after "
-        f"Vogelsanger and Federau. {origin.sentence}",
+        f"A 3D {name} of FLAIR brain volumes with {config.get('latent_dim')} latent dimensions, "
+        f"after Vogelsanger and Federau. {origin.sentence} {_volumes(run)}",
         f"## Intended use\n\n{use}",
         f"## Not intended\n\n{misuse}",
         "## Training\n\n" + _markdown_table(_training(run)),
@@ -187,7 +195,7 @@ def data_card(
     if "diagnosis" in table and as_labels(table.diagnosis).notna().any():
         parts.append("## Who\n\n" + _markdown_table(_composition(table)))
     parts += [
-        "## How\n\n" + _markdown_table(_acquisition(table)),
+        f"## How\n\n{_volumes(run)}\n\n" + _markdown_table(_acquisition(table)),
         "## Split\n\nBy patient: "
         + ", ".join(f"{count} scans {name}" for name, count in split.items())
         + ".",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COHORT_HEADER', 'RUN_COLORS', 'NOT_CURVES', 'TRAINING_CAPTION', 'SETTINGS_HEADER', 'MODEL_NAMES', 'REFERENCES',
-           'SCALE_METHODS', 'run_name', 'run_origin', 'all_phantoms', 'not_done', 'cohort_table', 'cohort_section',
+           'run_name', 'run_origin', 'all_phantoms', 'not_done', 'cohort_table', 'cohort_section',
            'quality_control_section', 'training_figure', 'training_section', 'methods_section']
 
 # %% ../../nbs/show/07_run_sections.ipynb #6d078d1c
@@ -19,6 +19,7 @@ from plotly.subplots import make_subplots
 from ..confound.audit import audit_methods
 from ..core import read_tsv
 from ..groups import as_labels, group_label, group_order
+from ..intensity import INTENSITY_SCALES
 from ..model.trained_run import TrainedRun, prepared_place
 from ..privacy import DataOrigin, describe_data
 from .page import html_figure, html_table
@@ -339,20 +340,12 @@ def methods_section(
 def _preparation_methods(runs: list) -> str:
     "How the volumes came about."
     whose = "Simulated FLAIR scans (phantoms)" if all_phantoms(runs) else "FLAIR scans"
-    scales = dict.fromkeys(SCALE_METHODS[run.intensity_scale] for run in runs)
+    scales = dict.fromkeys(INTENSITY_SCALES[run.intensity_scale] for run in runs)
     return (
         f"{whose} were stripped of the skull, registered affinely to MNI152NLin2009aSym (Fonov et "
         "al. 2011), cut to 160x192x160 mm, averaged over 4x4x4 mm to 40x48x40 voxels, and "
         f"{'; or '.join(scales)}."
     )
-
-
-SCALE_METHODS = {
-    "bounded": "bounded at the 99.5 percentile and scaled to 0 to 1 (Vogelsanger and Federau)",
-    "lesions": "divided by the mean of the tissue around each voxel (Gaussian, SD 25 mm) and scaled "
-    "to 0 to 1, normal tissue in the lower 0.4 of the range and what exceeds 1.3 of the usual "
-    "brightness, smoothed by 4 mm, above",
-}
 
 
 def _model_methods(run: TrainedRun) -> str:

@@ -168,7 +168,8 @@ def study(
         train(prepared, run, **plan.training(run.name))
         ceilings[prepared] = analyse(run, prepared, ceilings.get(prepared))
         model_card(TrainedRun(run)).save(run / "model_card.md")
-    data_card(TrainedRun(runs[0])).save(folder / "data_card.md")
+        card = prepared.name.replace("prepared", "data_card")  # of each scale
+        data_card(TrainedRun(run)).save(folder / f"{card}.md")
     page = study_page(runs, folder / "study.html")
     say(f"done: open {page}")
     return page
