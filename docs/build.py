@@ -243,6 +243,8 @@ def relink(
         page = link["path"].strip("/").removesuffix(".html") if link["path"].startswith("/") else ""
         if file.suffix == ".ipynb" and file.is_relative_to(NOTEBOOKS):
             page = page_name(file.relative_to(NOTEBOOKS).as_posix())
+        if page == "show/commands":  # a command is called like many a parameter, such as `bias`
+            return link["text"]
         if page in anchors:
             anchor = anchors[page].get(link["anchor"])
             return f"[{link['text']}](/{page}.ipynb" + (f"#{anchor})" if anchor else ")")

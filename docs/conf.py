@@ -17,6 +17,7 @@ nb_execution_mode = "off"  # stored outputs are shown
 nb_output_stderr = "remove"  # progress and log lines
 nb_render_markdown_format = "myst"  # formulas in outputs too
 nb_ipywidgets_js = {}  # widgets need a kernel, and their scripts would come from a network
+smartquotes = False  # options begin with two hyphens, in headings and tables, too
 suppress_warnings = ["myst.header"]  # nbdev documents symbols at level 3 wherever they stand
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]

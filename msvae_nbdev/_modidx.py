@@ -1640,6 +1640,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'msvae_nbdev/model/config.py'),
                                           'msvae_nbdev.model.config._check_numbers': ( 'model/config.html#_check_numbers',
                                                                                        'msvae_nbdev/model/config.py'),
+                                          'msvae_nbdev.model.config._objective_options': ( 'model/config.html#_objective_options',
+                                                                                           'msvae_nbdev/model/config.py'),
                                           'msvae_nbdev.model.config.check_config': ( 'model/config.html#check_config',
                                                                                      'msvae_nbdev/model/config.py'),
                                           'msvae_nbdev.model.config.check_same': ( 'model/config.html#check_same',

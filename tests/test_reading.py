@@ -551,7 +551,8 @@ for file, reason in FILES.items():
     "Files",
     "no scan that is named as in BIDS",
     "refused: FOLDER holds no FLAIR scan: expected sub-*/[ses-*/]anat/*_FLAIR.nii.gz; "
-    "skipped sub-01/anat/sub-01_T2FLAIR.nii.gz: its name does not end in _FLAIR",
+    "skipped sub-01/anat/sub-01_T2FLAIR.nii.gz: its name does not end in _FLAIR; "
+    "DICOM files go through msvae import-dicom, other images are named in a table",
 )
 def _(folder):
     return names(folder, ("sub-01/anat/sub-01_T2FLAIR.nii.gz",))

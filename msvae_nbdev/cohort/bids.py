@@ -52,7 +52,8 @@ def find_scans(
     if not scans:
         skipped = f"; skipped {reasons[0][1]}: {reasons[0][0]}" if reasons else ""
         expected = "expected sub-*/[ses-*/]anat/*_FLAIR.nii.gz"
-        raise MsvaeError(f"{root} holds no FLAIR scan: {expected}{skipped}")
+        other = "DICOM files go through msvae import-dicom, other images are named in a table"
+        raise MsvaeError(f"{root} holds no FLAIR scan: {expected}{skipped}; {other}")
     return sorted(
         scans, key=lambda scan: (scan.participant_id, scan.session_id or "", scan.path.name)
     )

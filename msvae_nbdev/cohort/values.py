@@ -102,7 +102,7 @@ def read_sex(
 DIAGNOSIS_ALIASES = {
     "healthy": "healthy|hc|nc|cn|hv|control|controls|healthy control|healthy controls|normal"
     "|normal control|healthy volunteer|ctrl|ctl|cognitively normal",
-    "ms": "ms|multiple sclerosis|rrms|ppms|spms|cis|relapsing remitting ms"
+    "ms": "ms|multiple sclerosis|rrms|ppms|spms|relapsing remitting ms"
     "|relapsing remitting multiple sclerosis|primary progressive ms|secondary progressive ms",
     "leukoencephalopathy": "leukoencephalopathy|leuko|microvascular leukoencephalopathy|svd|csvd"
     "|small vessel disease|cerebral small vessel disease",

@@ -172,7 +172,7 @@ def _lowered(evidence: Evidence, verdict: str, reason: str) -> Decision:
         return Decision(verdict, reason, verdict)
     claim = " or ".join(["disease", *doubts])
     claim = f"acquisition, and {claim}" if verdict == "both" else claim
-    missing = [*records.missing] if not records.stands_for_scanner else []
+    missing = [] if records.stands_for_scanner else [*records.missing] or ["the scanner"]
     missing += [] if records.age else ["age"]
     lacking = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded"
     return Decision("undecidable", f"{reason}, but {lacking}, so that it may be {claim}", claim)

@@ -289,7 +289,7 @@ def _save_samples(run, evaluation: Evaluation, samples, train):
         "quality-3-samples",
         "Sampled brains",
         "Decoded from random points of the latent prior; the planes of a column belong to the "
-        f"same brain. Detail {numbers['sharpness_ratio']:.2f} of that of real scans.",
+        f"same brain. Detail {numbers['sharpness_ratio']:.2f} of that of scans.",
     )
     save_figure(
         neighbour_figure(samples, train, evaluation.nearest),

@@ -65,7 +65,7 @@ def _diversity_sentence(samples: dict) -> list:
     if samples.get("diversity") is None or not np.isfinite(samples["diversity"]):
         return []
     shares = f"{samples['diversity']:.2f} of the diversity and {samples['sharpness_ratio']:.2f}"
-    return [f"Samples have {shares} of the detail of real scans."]
+    return [f"Samples have {shares} of the detail of scans."]
 
 # %% ../../nbs/evaluation/08_quality_in_words.ipynb #caac209f
 def _lesion_sentence(test: dict) -> list:

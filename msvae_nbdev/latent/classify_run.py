@@ -74,7 +74,7 @@ def _save_scans(run: Path, space: LatentSpace, about: str) -> None:
             "lda-1-scans",
             "The brains behind the points",
             "The slider goes through the test scans; the ring shows where the scan lies. "
-            f"On a page with the report's script, a click on a diamond shows its brain.{others}",
+            f"In the report, a click on a diamond shows its brain.{others}",
         )
 
 # %% ../../nbs/latent/11_classify_run.ipynb #e622c054

@@ -269,4 +269,13 @@ def information_sentence(
     )
     if retained is None:
         return f"On these scans {told} finds no more than the latents: it is no ceiling here."
-    return f"The latents hold {max(0, retained):.0%} of what {told} finds in the voxels."
+    said = f"The latents hold {max(0, retained):.0%} of what {told} finds in the voxels."
+    reached = ceiling["balanced_accuracy"]
+    better = [
+        SOURCES[name].lower()
+        for name in ("age", "age_and_ventricles")
+        if result["sources"].get(name, {}).get("balanced_accuracy", 0) > reached
+    ]
+    return (
+        f"{said} But {' and '.join(better)} alone tell more than that network." if better else said
+    )

@@ -9,12 +9,13 @@ __all__ = ['OBJECTIVES', 'PRECISIONS', 'PRESETS', 'WHOLE_NUMBERS', 'TrainingConf
 # %% ../../nbs/model/06_config.ipynb #992e9ab6
 import dataclasses
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from numbers import Integral, Real
 from pathlib import Path
 
 from ..core import MsvaeError, read_json, write_json
 from .introvae import IntroVAE, SoftIntroVAE
-from .vae import VAE
+from .vae import VAE, Autoencoder
 from .volumes import PreparedDataset
 from ..privacy import describe_place, path_hash
 
@@ -106,6 +107,13 @@ def _check_numbers(config: TrainingConfig) -> None:
         )
 
 # %% ../../nbs/model/06_config.ipynb #fd8bc4cd
+def _objective_options(objective: str) -> set:
+    "What an objective can be told: beta, decoder_variance and others."
+    kinds = [kind for kind in OBJECTIVES[objective].__mro__ if issubclass(kind, Autoencoder)]
+    names = {name for kind in kinds for name in signature(kind.__init__).parameters}
+    return names - {"self", "encoder", "decoder", "seed", "warmup_steps", "kwargs"}
+
+
 def check_config(
     config: TrainingConfig,  # what is asked for
 ) -> None:
@@ -113,6 +121,11 @@ def check_config(
     name = config.objective
     if name not in OBJECTIVES:
         raise MsvaeError(f"unknown objective {name!r}: use one of {', '.join(OBJECTIVES)}")
+    if unknown := set(config.options) - (known := _objective_options(name)):
+        raise MsvaeError(
+            f"{name} knows no option {', '.join(sorted(unknown))}: it has "
+            f"{', '.join(sorted(known))}, and every training latent_dim, epochs, seed and others"
+        )
     _check_numbers(config)
     if not 0 <= config.warmup_epochs <= config.epochs:
         raise MsvaeError(

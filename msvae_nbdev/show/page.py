@@ -178,6 +178,7 @@ details { margin: .6rem 0; } summary { cursor: pointer; }
 details td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 @media (max-width: 700px) { .modebar-container { display: none; } }
 footer { margin: 3rem 0 2rem; color: #555; font-size: .85rem; }
+.drawing { display: none; } .drawing:not(:empty) { display: block; }
 """
 
 # %% ../../nbs/show/00_page.ipynb #9d195ef5
@@ -186,20 +187,22 @@ PRINT_CSS = """
 @page { size: A4; margin: 14mm 12mm; }
 @media print {
 body { font-size: 9.5pt; line-height: 1.35; } header, main { max-width: none; padding: 0; }
-nav, noscript, .plot { display: none; } .still { display: block; max-width: 100%; }
+nav, noscript, figure:has(.still) .plot { display: none; }
+.still { display: block; max-width: 100%; }
 .still { max-height: 88mm; margin: 0 auto 1mm 0; } .scroll { overflow: visible; }
 h1 { font-size: 16pt; } h2 { font-size: 13pt; margin: 7mm 0 2mm; } h3 { margin: 3mm 0 1mm; }
 h2, h3 { break-after: avoid; } figure h3 { font-size: 9pt; margin: 0 0 1mm; }
 figure { margin: 2mm 0; } figure, tr, .data, .verdict, .missing { break-inside: avoid; }
 .data, .verdict, .missing { padding: 1.5mm 3mm; margin: 2mm 0; }
 table { font-size: 7.5pt; } th, td, thead th { white-space: normal; padding: 1px 5px 1px 0; }
-.text { min-width: 0; } td, th { overflow-wrap: anywhere; } thead { display: table-header-group; }
+.text { min-width: 0; } td small { display: block; } thead { display: table-header-group; }
 .note, figcaption { font-size: 7.5pt; max-width: none; margin: 1mm 0 2mm; }
 .side, .side:has(.wide) { grid-template-columns: 1fr 1fr; gap: 0 5mm; }
 .side:not(:has(> :nth-child(2))) { grid-template-columns: 1fr; }
 .side:has(> :nth-child(2)) .still { max-height: 62mm; }
 .flow, .tabs { display: grid; grid-template-columns: 1fr 1fr; gap: 0 5mm; }
 .flow .still { max-height: 62mm; } .flow .wide .still, .flow .broad .still { max-height: 88mm; }
+.tabs:has(.side > :nth-child(2)) { grid-template-columns: 1fr; } .tabs .still { max-height: 50mm; }
 .tabs > input, .tabs > label { display: none; } .tabs > .panel { display: block; }
 * { print-color-adjust: exact; }
 }
@@ -228,14 +231,18 @@ async function makeStill(figure) {
   still.src = await Plotly.toImage({data: plot.data, layout}, {format: "svg", width, height});
   figure.querySelector(".scroll").after(still);
 }
-async function inTurn(figures, work) {
-  for (const figure of figures) {
+async function inTurn(figures, work, said) {
+  for (const [number, figure] of figures.entries()) {
+    const left = `${said}, ${number} of ${figures.length} done: print when this line is gone.`;
+    document.querySelector(".drawing").textContent = left;
     try { await work(figure); } catch (error) { console.error(error); }
     await new Promise(done => setTimeout(done, 0));
   }
+  document.querySelector(".drawing").textContent = "";
 }
 const figures = [...document.querySelectorAll("figure")].filter(f => f.querySelector(".plot"));
-inTurn(figures, drawFigure).then(() => inTurn(figures, makeStill));
+inTurn(figures, drawFigure, "Figures are being drawn")
+  .then(() => inTurn(figures, makeStill, "Figures for the print are being made"));
 addEventListener("change", () => dispatchEvent(new Event("resize")));  // plots of another tab
 addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
@@ -313,6 +320,7 @@ def html_page(
         f"<title>{escape(title)}</title><style>{CSS}{css}{PRINT_CSS}</style></head><body><header>"
         f"<h1>{escape(title)}</h1><p class='note'>{made}</p>{_notices(origins, warning)}"
         "<noscript><p class='missing'>The figures need JavaScript.</p></noscript>"
+        "<p class='missing drawing' role='status'></p>"
         f"<nav aria-label='Contents'><ul>{links}</ul></nav></header>"
         f"<main>{body}<footer>{made}</footer></main>"
         f"{''.join(f'<script>{text}</script>' for text in scripts)}</body></html>"

@@ -97,17 +97,17 @@ QUALITY_ROWS = {
     "ventricle_error_ml": "Error of the ventricles' volume, ml",
 }
 SAMPLE_ROWS = {
-    "sharpness_ratio": "Sharpness (1: as real scans)",
+    "sharpness_ratio": "Sharpness (1: as scans)",
     "artefact": "Checkerboard (0: none)",
-    "diversity": "Diversity (1: as real scans)",
-    "mmd": "MMD² to real scans",
-    "mmd_floor": "… between real scans",
-    "frechet": "Fréchet distance to real scans",
-    "frechet_floor": "… between real scans",
+    "diversity": "Diversity (1: as scans)",
+    "mmd": "MMD² to held-out scans",
+    "mmd_floor": "… of training scans",
+    "frechet": "Fréchet distance to held-out scans",
+    "frechet_floor": "… of training scans",
     "precision": "Precision: samples that look like scans",
-    "precision_floor": "… of real scans",
+    "precision_floor": "… of training scans",
     "recall": "Recall: scans that have a like sample",
-    "recall_floor": "… of real scans",
+    "recall_floor": "… of training scans",
     "nearer_to_train": "Nearer to a training scan than to a held-out one (0.5: nothing copied)",
 }
 
@@ -313,7 +313,14 @@ def bias_table(
     confounds = [run.bias.get("confound") or {} for run in runs]
     rows += [
         ["Chance", *[(run.bias.get("latent_only") or {}).get("chance") for run in runs]],
-        ["p value of the confound test", *[each.get("p_value") for each in confounds]],
+        [
+            "p: the prediction follows the acquisition",
+            *[each.get("p_value") for each in confounds],
+        ],
+        [
+            "p: it follows the class, at the same acquisition, age and sex",
+            *[each.get("full_p") for each in confounds],
+        ],
         ["Verdict", *[each.get("verdict") for each in confounds]],
     ]
     header = ["The class predicted from", *[run_name(run) for run in runs]]

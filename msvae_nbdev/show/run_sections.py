@@ -53,7 +53,10 @@ def not_done(
     step: str,  # a command
 ) -> str:  # HTML
     "What to do about a part that is not there, or why there can be none."
-    said = f"not done yet. Run <code>msvae {step} {escape(run.path.name)}</code>"
+    first = step in ("classify", "bias") and run.latents is None
+    commands = ["encode", step] if first else [step]
+    known = [f"<code>msvae {command} {escape(run.path.name)}</code>" for command in commands]
+    said = f"not done yet. Run {', then '.join(known)}"
     if step in ("classify", "bias") and (why := _without_groups(run)):
         said = why
     return f"<p class='missing'>{escape(run_name(run))}: {said}.</p>"
