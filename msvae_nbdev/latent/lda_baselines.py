@@ -131,9 +131,7 @@ def baselines_figure(
     figure.add_vline(x=chance, line=dict(color="#999", dash="dot"), **text)
     shuffled = result["baselines"]["permutation"]["high"]
     figure.add_vrect(x0=chance, x1=shuffled, fillcolor="#999", opacity=0.15, line_width=0)
-    figure.update_xaxes(
-        range=[0, 1.02], title="balanced accuracy (shaded: shuffled)"
-    )
+    figure.update_xaxes(range=[0, 1.02], title="balanced accuracy (shaded: shuffled)")
     figure.update_yaxes(autorange="reversed")
     height = 150 + 45 * len(rows)
     title = title or f"Balanced accuracy on test patients, {count_word(result['labels'])} classes"

@@ -311,6 +311,8 @@ def predict(
     scans = [scans] if isinstance(scans, str | Path) else list(scans)
     if not scans:
         raise MsvaeError("no scan to predict: name at least one file")
+    if not any(Path(scan).exists() for scan in scans):
+        raise MsvaeError(f"{scans[0]} does not exist: name FLAIR scans, raw or prepared")
     from msvae_nbdev.preparation.skull_strip import SKULL_STRIP  # a second, with nilearn
 
     if skull_strip not in SKULL_STRIP:
