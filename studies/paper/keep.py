@@ -54,15 +54,19 @@ def shown_scans(run):
     return volumes[rows], table.iloc[rows]
 
 
+def scan_names(table):
+    "Who is shown."
+    return [f"{row.participant_id}, {row.diagnosis}" for row in table.itertuples()]
+
+
 def first_volumes(run):
     "The mean image and three test scans of the study's cohort."
     originals, table = shown_scans(run)
     everyone = run.prepared.volumes
-    names = [f"{row.participant_id}, {row.diagnosis}" for row in table.itertuples()]
     return {
         "mean": as_bytes(mean_image(everyone, np.arange(len(everyone)))[0]),
         "originals": as_bytes(originals),
-        "names": np.array(names),
+        "names": np.array(scan_names(table)),
     }
 
 
@@ -70,8 +74,12 @@ def keep_volumes(runs, file):
     "Add three reconstructions and some samples of each model to what all models share."
     kept = dict(np.load(file)) if file.exists() else first_volumes(runs[0])
     for run in runs:
-        originals, _ = shown_scans(run)
-        assert (as_bytes(originals) == kept["originals"]).all(), "another cohort or split"
+        originals, table = shown_scans(run)
+        assert scan_names(table) == kept["names"].tolist(), "another cohort or split"
+        if run.intensity_scale == "bounded":
+            assert (as_bytes(originals) == kept["originals"]).all(), "another cohort"
+        else:
+            kept[f"originals-{run.path.name}"] = as_bytes(originals)
         kept[f"reconstructions-{run.path.name}"] = as_bytes(run.reconstruct(originals))
         kept[f"samples-{run.path.name}"] = as_bytes(run.sample(SAMPLES))
     np.savez_compressed(file, **kept)
