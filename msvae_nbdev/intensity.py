@@ -42,7 +42,7 @@ def check_scale(
     where: str = "",  # begins the message
 ) -> None:
     "`MsvaeError` for an intensity scale that is none."
-    if scale not in INTENSITY_SCALES:
+    if scale not in [*INTENSITY_SCALES]:  # which takes what has no hash, too
         raise MsvaeError(
             f"{where}unknown intensity scale {scale!r}: use one of {', '.join(INTENSITY_SCALES)}"
         )

@@ -81,6 +81,14 @@ def _(folder):
     return unchanged(folder, lambda: simulate(data, 0.0001, prepared=True, workers=1))
 
 
+@case(KEPT, "`msvae simulate data --prepared`, a dataset of yours whose description is empty",
+      "refused: data holds a dataset that was not simulated: choose another folder")  # fmt: skip
+def _(folder):
+    data = clinical(folder / "data")
+    write_file(data / "dataset_description.json", "{}")
+    return unchanged(folder, lambda: simulate(data, 0.0001, prepared=True, workers=1))
+
+
 @case(KEPT, "`msvae simulate data`, a folder with a table of yours",
       "refused: data holds scores.csv and no dataset_description.json, so it is not a simulated cohort of msvae: "
       "choose an empty folder, or a new one")  # fmt: skip

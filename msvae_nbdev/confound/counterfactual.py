@@ -42,7 +42,8 @@ def counterfactuals(
             "no acquisition column varies in this table: there is no direction to move along"
         )
     train = (scans.table.split == "train").to_numpy()
-    train = train if train.any() else np.ones(len(train), bool)
+    if set(scans.y[train]) != set(scans.y):  # a class, or the whole table, without any
+        train = np.ones(len(train), bool)
     z, y, known = scans.latents[train], scans.y[train], scans.table[train]
     features = NuisanceDesign(scans.columns).fit(known).transform(known)
     model = RegressOut().fit(z, y, features)

@@ -55,8 +55,9 @@ class Record:
         self,
         name: str,  # of the file: .json, .tsv, .csv or .parquet
         about: str,  # what it holds
+        columns: tuple = (),  # that a table cannot lack
     ):
-        self.name, self.__doc__ = name, about
+        self.name, self.__doc__, self.columns = name, about, columns
 
     def __get__(self, run, owner=None):
         return self if run is None else self.read(run.path)
@@ -65,13 +66,18 @@ class Record:
         "The contents of the file. `MsvaeError` where it is damaged."
         readers = {".json": read_json, ".tsv": read_tsv, ".csv": partial(read_tsv, separator=",")}
         path = folder / self.name
-        return readers.get(path.suffix, read_parquet)(path) if path.exists() else None
+        found = readers.get(path.suffix, read_parquet)(path) if path.exists() else None
+        if absent := [name for name in self.columns if found is not None and name not in found]:
+            raise MsvaeError(
+                f"{path} lacks the column {', '.join(absent)}: it is not as it was made"
+            )
+        return found
 
 # %% ../../nbs/model/10_trained_run.ipynb #8b3d38c9
 class TrainedRun:
     "A run folder: its records, its two networks and its data. `MsvaeError` where it is none."
 
-    split = Record("split.tsv", "One row per scan of the cohort.")
+    split = Record("split.tsv", "One row per scan of the cohort.", ("participant_id", "split"))
     history = Record("history.csv", "One row per epoch.")
     provenance = Record("provenance.json", "With what it was made.")
     latents = Record("latents.parquet", "One row per scan of the cohort: z_0 ... z_{k-1}.")
@@ -107,7 +113,10 @@ class TrainedRun:
     def encoder(self):
         "Volumes to [mean, log variance], a keras.Model."
         check_finished(self)
-        return load_network(self.path / "encoder.keras", (None, *SHAPE, 1))
+        found = load_network(self.path / "encoder.keras", (None, *SHAPE, 1))
+        if found.outputs[0].shape[-1] != self.latent_dim:
+            raise MsvaeError(f"{self.path}: encoder.keras and config.json differ in latent size")
+        return found
 
     @cached_property
     def decoder(self):
@@ -137,9 +146,11 @@ def _read_config(path: Path) -> dict:
         raise MsvaeError(
             f"{path} is not a run folder: it has no config.json (msvae train makes one)"
         )
-    if "prepared" in config:
-        config["prepared"] = str(find_place(config["prepared"], path) or "")
-    return config
+    config = {"include_suspect": False, "data_hash": "", "prepared": ""} | config
+    if not isinstance(config.get("latent_dim"), int) or not isinstance(config["prepared"], str):
+        raise MsvaeError(f"{path / 'config.json'} is not as msvae train writes it: train anew")
+    place = find_place(config["prepared"], path) if config["prepared"] else ""
+    return config | {"prepared": str(place or "")}
 
 
 @patch(as_prop=True)
@@ -188,8 +199,7 @@ def _own_cohort(run: TrainedRun) -> PreparedDataset:
     found.check_scale(run.intensity_scale, str(run.path))
     if run.config.get("data_hash") and not holds_cohort(run, found):
         note_once(
-            f"{place} has changed since {run.path} was trained: scans came, went or were prepared "
-            "again; encode shows them as they are now, only a new run learns from them"
+            f"{place} has changed since {run.path} was trained: scans came, went or are made anew"
         )
     return found
 
@@ -316,6 +326,8 @@ def label_split(
     prepared: PreparedDataset,  # any cohort
 ) -> pd.DataFrame:  # its table with a `split` column: train, validation, test or external
     "Which part of the run's split each scan belongs to."
+    if run.split is None:
+        raise MsvaeError(f"{run.path} has no split.tsv, which says who was trained on: train anew")
     table, patients = prepared.table, run.split.drop_duplicates("participant_id")
     same_place = str(prepared.path.resolve()) == run.config["prepared"]
     parts = pd.Series(dtype=object)

@@ -151,7 +151,10 @@ def write_prepared(
         volume, known = simulate_prepared(row, seed, **how)
         _save_image(volume, AFFINE, Path(f"{stem}.nii.gz"))
         write_json(_prepared_sidecar(row, known, intensity_scale), f"{stem}.json")
-    return _known_of(row, read_json(f"{stem}.json").get("Truth", {}))
+    truth = read_json(f"{stem}.json").get("Truth", {})
+    if not isinstance(truth, dict):
+        raise MsvaeError(f"{stem}.json holds no Truth: take it away, and it is made again")
+    return _known_of(row, truth)
 
 # %% ../../nbs/phantom/07_simulate.ipynb #eb5a284c
 def _check_same_cohort(out: Path, before: dict, settings: dict) -> None:
@@ -170,7 +173,7 @@ def _description(out: Path, settings: dict, intensity_scale: str | None) -> dict
     kind = "derivative" if prepared else "raw"
     check_folder(out, path.name, "a simulated cohort")
     known = read_json(path) if path.exists() else {}
-    if known:
+    if path.exists():
         before = _simulated_with(known) or _simulated_with(_raw_of(known, out))
         if before is None:
             raise MsvaeError(f"{out} holds a dataset that was not simulated: choose another folder")

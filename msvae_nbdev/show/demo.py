@@ -78,7 +78,7 @@ def analyse(
 ) -> dict | None:  # the supervised ceiling of the split, where there is one
     "Encode, evaluate, classify and audit a run, as far as that is not done."
     from msvae_nbdev.confound.audit import audit_run
-    from msvae_nbdev.core import read_json
+    from msvae_nbdev.core import MsvaeError, read_json
     from msvae_nbdev.evaluation.evaluate import evaluate_run
     from msvae_nbdev.latent.classify_run import classify_run
     from msvae_nbdev.model.trained_run import encode
@@ -92,7 +92,12 @@ def analyse(
         classify_run(run, ceiling=ceiling)
     if not (run / "bias.json").exists():
         audit_run(run)
-    return read_json(run / "lda.json")["information"]["sources"].get("ceiling")
+    try:
+        return read_json(run / "lda.json")["information"]["sources"].get("ceiling")
+    except (LookupError, TypeError, AttributeError) as error:
+        raise MsvaeError(
+            f"{run / 'lda.json'} is not as msvae classify writes it: take it away, and it is made again"
+        ) from error
 
 # %% ../../nbs/show/11_demo.ipynb #879bc0e6
 def run_demo(

@@ -204,7 +204,8 @@ def study_page(
     "The study beside the paper; `MsvaeError` where a run lacks a step or has other classes."
     runs, output = [load_run(run) for run in runs], Path(output)
     for run in runs:
-        if not (run.quality and run.lda and run.bias) or run.latents is None:
+        made = (run.quality, run.lda, run.bias)
+        if not all(made) or run.latents is None or run.history is None:
             raise MsvaeError(f"{run.path} is not analysed: run msvae study on its folder again")
         if not is_paper_cohort(run.lda["labels"]):
             raise MsvaeError(f"{run.path} has other classes than the paper: use msvae report")
