@@ -69,6 +69,7 @@ def _declared_bytes(weights: io.BytesIO) -> int:
 def load_network(
     path: Path,  # .keras
     input_shape: tuple,  # what it must take, None for the number of scans
+    latent_dim: int | None = None,  # what an encoder must give
 ):  # a keras.Model
     "Open a saved network with safe mode on. `MsvaeError` says what is wrong with the file."
     from msvae_nbdev.model.networks import keras
@@ -81,6 +82,10 @@ def load_network(
     if tuple(network.input_shape) != tuple(input_shape):
         raise MsvaeError(
             f"{path} takes {network.input_shape}, not {input_shape}: it belongs to another run"
+        )
+    if latent_dim and (found := network.outputs[0].shape[-1]) != latent_dim:
+        raise MsvaeError(
+            f"{path} gives {found} numbers, not {latent_dim}: it belongs to another run"
         )
     return network
 

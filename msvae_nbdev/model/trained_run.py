@@ -113,10 +113,7 @@ class TrainedRun:
     def encoder(self):
         "Volumes to [mean, log variance], a keras.Model."
         check_finished(self)
-        found = load_network(self.path / "encoder.keras", (None, *SHAPE, 1))
-        if found.outputs[0].shape[-1] != self.latent_dim:
-            raise MsvaeError(f"{self.path}: encoder.keras and config.json differ in latent size")
-        return found
+        return load_network(self.path / "encoder.keras", (None, *SHAPE, 1), self.latent_dim)
 
     @cached_property
     def decoder(self):

@@ -311,14 +311,14 @@ def predict(
     scans = [scans] if isinstance(scans, str | Path) else list(scans)
     if not scans:
         raise MsvaeError("no scan to predict: name at least one file")
-    if not any(Path(scan).exists() for scan in scans):
-        raise MsvaeError(f"{scans[0]} does not exist: name FLAIR scans, raw or prepared")
     from msvae_nbdev.preparation.skull_strip import SKULL_STRIP  # a second, with nilearn
 
     if skull_strip not in SKULL_STRIP:
         raise MsvaeError(f"unknown skull stripping {skull_strip!r}: use {', '.join(SKULL_STRIP)}")
     output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
     _check_replaceable(output)
+    if not any(Path(scan).exists() for scan in scans):
+        raise MsvaeError(f"{scans[0]} does not exist: name FLAIR scans, raw or prepared")
     space = open_space(run, prepared=prepared)
     if space.encode is None:
         raise MsvaeError(f"{run} has no networks: scans cannot be encoded")
