@@ -144,7 +144,7 @@ def _read_config(path: Path) -> dict:
             f"{path} is not a run folder: it has no config.json (msvae train makes one)"
         )
     config = {"include_suspect": False, "data_hash": "", "prepared": ""} | config
-    if not isinstance(config.get("latent_dim"), int) or not isinstance(config["prepared"], str):
+    if not isinstance(config.get("latent_dim", 1), int) or not isinstance(config["prepared"], str):
         raise MsvaeError(f"{path / 'config.json'} is not as msvae train writes it: train anew")
     place = find_place(config["prepared"], path) if config["prepared"] else ""
     return config | {"prepared": str(place or "")}
