@@ -118,6 +118,8 @@ def hide_path(
 ) -> str:
     "A remark that calls a scan, or its sidecar, by what records call it."
     path = Path(path)
+    if not path.name:  # as of the folder that one stands in
+        return text
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     known = map(re.escape, (str(path), str(sidecar), path.name, sidecar.name))
     text = re.sub("|".join(known), lambda _: name, text)  # once: the new name may hold the old

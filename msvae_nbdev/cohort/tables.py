@@ -34,7 +34,7 @@ def read_table(
         data = file.read_bytes()
     except OSError as error:
         raise MsvaeError(f"{file} cannot be read: {error.strerror}") from error
-    if data.startswith(b"\x1f\x8b") or data[344:347] in (b"n+1", b"ni1"):
+    if data.startswith(b"\x1f\x8b") or data[344:348] in (b"n+1\0", b"ni1\0"):
         raise MsvaeError(f"{file} is an image, or packed: name a BIDS folder, or a table of images")
     if data.startswith(b"PK\x03\x04"):
         attempts = [_excel_rows(file, notes)]

@@ -102,6 +102,8 @@ def audited_scans(
 # %% ../../nbs/confound/04_audited_scans.ipynb #0acf0007
 def _check_table(table: pd.DataFrame, features: list, nuisance: Iterable) -> None:
     "`MsvaeError` where a column is missing, or is not one of numbers."
+    if not len(table):
+        raise MsvaeError("the table has no rows: there is nothing to audit")
     missing = [
         name for name in ("participant_id", "diagnosis", *features, *nuisance) if name not in table
     ]

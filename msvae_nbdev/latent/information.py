@@ -267,15 +267,14 @@ def information_sentence(
         f"{ceiling['balanced_accuracy']:.2f}, {ceiling['epochs']} epochs in "
         f"{ceiling['seconds']:.0f} s)"
     )
+    said = f"The latents hold {max(0, retained or 0):.0%} of what {told} finds in the voxels."
     if retained is None:
-        return f"On these scans {told} finds no more than the latents: it is no ceiling here."
-    said = f"The latents hold {max(0, retained):.0%} of what {told} finds in the voxels."
-    reached = ceiling["balanced_accuracy"]
-    better = [
-        SOURCES[name].lower()
-        for name in ("age", "age_and_ventricles")
-        if result["sources"].get(name, {}).get("balanced_accuracy", 0) > reached
+        said = f"On these scans {told} finds no more than the latents: it is no ceiling here."
+    known = {name: result["sources"].get(name, {}) for name in ("age", "age_and_ventricles")}
+    reached = {SOURCES[name]: each.get("balanced_accuracy", 0) for name, each in known.items()}
+    more = [
+        f"{name} {each:.2f}"
+        for name, each in reached.items()
+        if each > ceiling["balanced_accuracy"]
     ]
-    return (
-        f"{said} But {' and '.join(better)} alone tell more than that network." if better else said
-    )
+    return f"{said} Without any image: {', '.join(more)}." if more else said

@@ -145,7 +145,9 @@ def _check_own(out: Path, intensity_scale: str) -> None:
     check_folder(out, path.name, "a prepared folder")
     if path.exists():
         known = read_json(path)
-        names = [str(maker.get("Name")) for maker in known.get("GeneratedBy") or ()]
+        makers = known.get("GeneratedBy")
+        makers = makers if isinstance(makers, list) else []
+        names = [str(maker.get("Name")) for maker in makers if isinstance(maker, dict)]
         if known.get("DatasetType") != "derivative" or not any("msvae" in each for each in names):
             raise MsvaeError(f"{out} holds a dataset that msvae did not prepare: choose another")
         if (held := recorded_scale(path)) != intensity_scale:

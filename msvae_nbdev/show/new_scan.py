@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import MsvaeError, read_tsv, write_tsv
+from ..core import MsvaeError, read_json, read_tsv, write_tsv
 from ..figures import mosaic, plane_images
 from ..groups import group_colors, group_label
 from ..image_file import read_image
@@ -72,15 +72,24 @@ def open_scan(
     with contextlib.ExitStack() as stack:
         folder = keep or stack.enter_context(tempfile.TemporaryDirectory())
         stem = Path(folder) / Path(_without_suffix(path)).name
-        if Path(f"{stem}{SUFFIX}.json").exists():
-            held = recorded_scale(f"{stem}{SUFFIX}.json")
-            if held != intensity_scale:
-                raise MsvaeError(
-                    f"{folder} holds this scan on the intensity scale {held}: choose another folder"
-                )
+        _check_kept(Path(f"{stem}{SUFFIX}"), path, intensity_scale)
         record = prepare_scan(path, stem, skull_strip, intensity_scale=intensity_scale)
         volume = read_volume(f"{stem}{SUFFIX}.nii.gz")
     return NewScan(str(path), volume, False, record["status"], record["reason"])
+
+
+def _check_kept(stem: Path, path: str | Path, intensity_scale: str) -> None:
+    "`MsvaeError` where the derivatives of a scan would take the place of others."
+    from msvae_nbdev.preparation.prepare_scan import file_checksum
+
+    image, sidecar = (stem.with_name(f"{stem.name}{end}") for end in (".nii.gz", ".json"))
+    if not (image.exists() or sidecar.exists()):
+        return
+    known = read_json(sidecar) if sidecar.exists() else {}
+    if known.get("SourceFingerprint") != file_checksum(path):
+        raise MsvaeError(f"{image} is of another scan: keep derivatives in another folder")
+    if (held := recorded_scale(sidecar)) != intensity_scale:
+        raise MsvaeError(f"{image} is on the intensity scale {held}: choose another folder")
 
 
 def _without_suffix(path: str | Path) -> str:

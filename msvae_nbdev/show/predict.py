@@ -19,6 +19,7 @@ import pandas as pd
 from msvae_nbdev.core import (
     MsvaeError,
     atomic_path,
+    check_file,
     check_replaceable,
     read_tsv,
     track,
@@ -99,6 +100,7 @@ def predict_scan(
     "Prepare, encode and place one scan."
     row = {"scan": scan_name(path), "phantom": False}
     try:
+        check_file(path)
         row["phantom"] = is_phantom(path)
         scan = open_scan(path, keep, skull_strip, space.intensity_scale)
     except MsvaeError as error:
@@ -315,7 +317,12 @@ def predict(
 
     if skull_strip not in SKULL_STRIP:
         raise MsvaeError(f"unknown skull stripping {skull_strip!r}: use {', '.join(SKULL_STRIP)}")
-    output = Path(output) if Path(output).suffix == ".html" else Path(f"{output}.html")
+    output = Path(output)
+    if output.is_dir() or output.suffix not in ("", ".html"):
+        raise MsvaeError(
+            f"{output} is no name of a page: give one that ends in .html, -o FILE.html"
+        )
+    output = output.with_suffix(".html")
     _check_replaceable(output)
     if not any(Path(scan).exists() for scan in scans):
         raise MsvaeError(f"{scans[0]} does not exist: name FLAIR scans, raw or prepared")

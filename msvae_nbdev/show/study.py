@@ -15,9 +15,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from ..core import MsvaeError
+from ..core import MsvaeError, check_replaceable, read_tsv
 from ..phantom.imaging import plan_cohort, simulate_prepared
 from .demo import Clock, analyse
+from .page import page_mark
 from ..space import SHAPE
 
 # %% ../../nbs/show/14_study.ipynb #570c8dc7
@@ -130,6 +131,23 @@ def budget(
     return table
 
 # %% ../../nbs/show/14_study.ipynb #60ed441e
+def _of_scale(name: str, intensity_scale: str) -> str:
+    "What belongs to the cohort of an intensity scale."
+    return name if intensity_scale == "bounded" else f"{name}-{intensity_scale}"
+
+
+def _check_begun(folder: Path, runs: list, plan: StudyPlan) -> None:
+    "`MsvaeError` where a study was begun on another cohort, or study.html is of something else."
+    check_replaceable(folder / "study.html", page_mark("study").encode(), "study")
+    planned = len(plan_cohort(plan.scale, plan.seed, plan.bias))
+    for file in (run / "split.tsv" for run in runs):
+        if file.exists() and (begun := len(read_tsv(file))) != planned:
+            raise MsvaeError(
+                f"{file.parent} was begun on {begun} scans, not {planned}: give the scale, seed and "
+                "bias of then, or choose another folder"
+            )
+
+
 def study(
     folder: str | Path,  # to write; a second call goes on in it
     scale: float = 1.0,  # of the paper's 3096 patients (5404 scans)
@@ -150,6 +168,7 @@ def study(
     plan = StudyPlan(scale, bias, disease, seed, epochs, tuple(models))
     folder, say, ceilings = Path(folder), Clock(), {}
     runs = [folder / name for name in plan.models]
+    _check_begun(folder, runs, plan)
     if not all((run / "encoder.keras").exists() for run in runs):
         needed = budget(plan, workers).loc["all"]
         say(f"about {needed.minutes:.0f} minutes of simulation and training on this machine, and")
@@ -159,7 +178,7 @@ def study(
         say("as a training; stopped at any moment, the same command goes on")
     for run in runs:
         intensities = STUDY_MODELS[run.name].intensity_scale
-        prepared = folder / ("prepared" if intensities == "bounded" else f"prepared-{intensities}")
+        prepared = folder / _of_scale("prepared", intensities)
         if prepared not in ceilings:
             say(f"simulate the cohort, intensities {intensities}")
             how = {"prepared": True, "workers": workers, "intensity_scale": intensities}
@@ -168,7 +187,8 @@ def study(
         train(prepared, run, **plan.training(run.name))
         ceilings[prepared] = analyse(run, prepared, ceilings.get(prepared))
         model_card(TrainedRun(run)).save(run / "model_card.md")
-        card = prepared.name.replace("prepared", "data_card")  # of each scale
+    for intensities, run in {STUDY_MODELS[run.name].intensity_scale: run for run in runs}.items():
+        card = _of_scale("data_card", intensities)
         data_card(TrainedRun(run)).save(folder / f"{card}.md")
     page = study_page(runs, folder / "study.html")
     say(f"done: open {page}")

@@ -204,8 +204,9 @@ def study_page(
     "The study beside the paper; `MsvaeError` where a run lacks a step or has other classes."
     runs, output = [load_run(run) for run in runs], Path(output)
     for run in runs:
-        made = (run.quality, run.lda, run.bias)
-        if not all(made) or run.latents is None or run.history is None:
+        if run.history is None:
+            raise MsvaeError(f"{run.path} has no history.csv: take the run away and train it again")
+        if not (run.quality and run.lda and run.bias) or run.latents is None:
             raise MsvaeError(f"{run.path} is not analysed: run msvae study on its folder again")
         if not is_paper_cohort(run.lda["labels"]):
             raise MsvaeError(f"{run.path} has other classes than the paper: use msvae report")
@@ -216,7 +217,9 @@ def study_page(
         for run in runs
     }
     write_json({"table2": compared}, output.with_suffix(".json"))
-    page = html_page("The paper's experiment on phantoms", _sections(runs), [run_origin(runs[0])])
+    page = html_page(
+        "The paper's experiment on phantoms", _sections(runs), [run_origin(runs[0])], kind="study"
+    )
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output
