@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEXT_COLUMNS', 'PACKAGES', 'MsvaeError', 'note_once', 'check_file', 'check_archive', 'atomic_path', 'sweep',
            'check_replaceable', 'check_folder', 'write_json', 'read_json', 'write_tsv', 'read_tsv', 'read_parquet',
-           'track', 'provenance']
+           'Record', 'track', 'provenance']
 
 # %% ../nbs/00_core.ipynb #4aef6453
 import contextlib
@@ -20,7 +20,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -267,6 +267,11 @@ def read_tsv(
         data = Path(path).read_bytes()
         if b"\0" in data:
             raise ValueError("it holds a NUL")
+        names = pd.read_csv(io.BytesIO(data), sep=separator, header=None, nrows=1, dtype=str).iloc[
+            0
+        ]
+        if len(twice := names[names.notna() & names.duplicated()]):
+            raise ValueError(f"it has two columns {twice.iloc[0]}")
         types = dict.fromkeys(TEXT_COLUMNS, str)
         return pd.read_csv(io.BytesIO(data), sep=separator, na_values=["n/a"], dtype=types)
     except (OSError, ValueError) as error:
@@ -289,6 +294,32 @@ def read_parquet(
     except Exception as error:  # pyarrow and pandas raise what the reading of a part raises
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MsvaeError(f"{path} cannot be read as parquet: {said}") from error
+
+# %% ../nbs/00_core.ipynb #a5683366
+class Record:
+    "A file of a run, read when it is asked for."
+
+    def __init__(
+        self,
+        name: str,  # of the file: .json, .tsv, .csv or .parquet
+        about: str,  # what it holds
+        columns: tuple = (),  # that a table cannot lack
+    ):
+        self.name, self.__doc__, self.columns = name, about, columns
+
+    def __get__(self, run, owner=None):
+        return self if run is None else self.read(run.path)
+
+    def read(self, folder: Path):  # a dict or a table; None where the file is absent
+        "The contents of the file. `MsvaeError` where it is damaged."
+        readers = {".json": read_json, ".tsv": read_tsv, ".csv": partial(read_tsv, separator=",")}
+        path = folder / self.name
+        found = readers.get(path.suffix, read_parquet)(path) if path.exists() else None
+        if absent := [name for name in self.columns if found is not None and name not in found]:
+            raise MsvaeError(
+                f"{path} lacks the column {', '.join(absent)}: it is not as it was made"
+            )
+        return found
 
 # %% ../nbs/00_core.ipynb #b23fec56
 def track(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INTENSITY_SCALES', 'SCALE_KEY', 'NORMAL', 'SHARE', 'GAIN', 'bound', 'check_scale', 'even_brightness', 'lesion_scale',
-           'to_volume', 'recorded_scale']
+           'to_volume', 'named_scale', 'recorded_scale']
 
 # %% ../nbs/04_intensity.ipynb #5cb2e000
 import os
@@ -95,13 +95,21 @@ def to_volume(
     return bound(block_mean(scan, factor))
 
 # %% ../nbs/04_intensity.ipynb #1e51000c
+def named_scale(
+    path: str | os.PathLike,  # a sidecar, or the description of a prepared folder
+    key: str = SCALE_KEY,  # under which it names it
+) -> str | None:  # one of `INTENSITY_SCALES`; None where the file is absent or names none
+    "The intensity scale that a file names. `MsvaeError` where it is not known."
+    if not os.path.exists(path) or key not in (known := read_json(path)):
+        return None
+    check_scale(known[key], f"{path} names an ")
+    return known[key]
+
+# %% ../nbs/04_intensity.ipynb #0e55ae70
 def recorded_scale(
     *paths: str | os.PathLike,  # sidecars, descriptions of prepared folders; absent ones, too
     key: str = SCALE_KEY,  # under which they name it
 ) -> str:  # one of `INTENSITY_SCALES`; bounded where no file names one
     "The intensity scale that the first file names which does. `MsvaeError` where it is not known."
-    for path in filter(os.path.exists, paths):
-        if key in (known := read_json(path)):
-            check_scale(known[key], f"{path} names an ")
-            return known[key]
-    return "bounded"
+    named = (named_scale(path, key) for path in paths)
+    return next((scale for scale in named if scale is not None), "bounded")

@@ -124,7 +124,8 @@ def hide_path(
     known = map(re.escape, (str(path), str(sidecar), path.name, sidecar.name))
     text = re.sub("|".join(known), lambda _: name, text)  # once: the new name may hold the old
     text = re.sub(r"is a link to .*?(?=, which|$)", "is a link to another file", text)
-    return text.replace(f"{path.parent}{os.sep}", "")
+    folder = re.escape(f"{path.parent}{os.sep}")  # not where it ends the name of another
+    return re.sub(rf"(?<![^\s'\"(]){folder}", "", text)
 
 # %% ../nbs/11_privacy.ipynb #cc49623c
 OF_FILES = ("source", "reason", "notes", "attention", "use")  # may name a person or a machine

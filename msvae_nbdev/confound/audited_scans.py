@@ -109,6 +109,12 @@ def _check_table(table: pd.DataFrame, features: list, nuisance: Iterable) -> Non
     ]
     if missing:
         raise MsvaeError(f"the table has no column {missing[0]}")
+    if audited := [name for name in nuisance if name in ("diagnosis", "participant_id", *features)]:
+        raise MsvaeError(
+            f"{audited[0]} is what is audited: it cannot be held fixed as acquisition or nuisance"
+        )
+    if twice := [name for name in nuisance if list(nuisance).count(name) > 1]:
+        raise MsvaeError(f"{twice[0]} is named twice as acquisition or nuisance: once is enough")
     text = [name for name in features if not pd.api.types.is_numeric_dtype(table[name])]
     if text:
         odd = next(each for each in table[text[0]] if not math.isfinite(read_number(each)))
@@ -226,6 +232,8 @@ def standard_columns(
     others, notes = [name for name in table if name not in set(features)], []
     acquisition = acquisition.split(",") if isinstance(acquisition, str) else acquisition
     named = {key: name for key, name in wanted.items() if name != key or name in table}
+    if len(twice := table.columns[table.columns.duplicated()]):
+        raise MsvaeError(f"the table has two columns {twice[0]}: leave one of them out")
     for name in (*named.values(), *(acquisition or ())):
         if name not in table:
             raise MsvaeError(f"the table has no column {name}: it has {_some(others)}")
@@ -240,7 +248,9 @@ def standard_columns(
         named |= _guessed(usual, key, notes)
     clash = [key for key, name in named.items() if name != key and key in table]
     new = {name: key for key, name in named.items()}
-    found = _values(table.drop(columns=clash).rename(columns=new).reset_index(drop=True))
+    found = table.drop(columns=clash).rename(columns=new).reset_index(drop=True)
+    _check_ages(found, notes)
+    found = _values(found)
     if "participant_id" not in found:
         found = found.assign(participant_id=[f"row {i + 1}" for i in range(len(found))])
         notes.append("no column names the participants: each row counts as a person of its own")
@@ -269,11 +279,21 @@ def _values(table: pd.DataFrame) -> pd.DataFrame:
     "Ages in years, sexes as F, M or O, and numbers that are written with a comma as numbers."
     readers = {"age": read_age, "sex": read_sex}
     texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
-    read = {name: table[name].map(how) for name, how in readers.items() if name in texts}
+    read = {name: table[name].map(how) for name, how in readers.items() if name in table}
     kept = (*read, "participant_id", "session_id", "diagnosis", *SITE_COLUMNS)
     return table.assign(
         **read, **{name: _numbers(table[name]) for name in texts if name not in kept}
     )
+
+
+def _check_ages(table: pd.DataFrame, notes: list) -> None:
+    "A note on ages that are none."
+    if "age" in table:
+        odd = table.age[table.age.map(read_age).isna() & ~table.age.map(is_missing)]
+        if len(odd):
+            notes.append(
+                f"{len(odd)} ages are no years from 0 to 120 and are left out: {odd.iloc[0]}"
+            )
 
 
 def _numbers(column: pd.Series) -> pd.Series:

@@ -17,7 +17,7 @@ import pandas as pd
 from fastcore.basics import patch
 from sklearn.covariance import LedoitWolf
 
-from ..core import MsvaeError, note_once, read_parquet
+from ..core import MsvaeError, Record, note_once, read_parquet
 from ..groups import as_labels, choose_merge, group_label
 from ..intensity import recorded_scale
 from .calibration import calibrate, tempered
@@ -25,7 +25,7 @@ from .discriminant import LatentLDA
 from .effects import effect_sizes
 from .latents import check_columns, labelled_scans, latent_matrix
 from .traversal import axis_pattern, centroids
-from ..model.trained_run import Record, TrainedRun, prepared_place
+from ..model.trained_run import TrainedRun, prepared_place
 from ..model.volumes import ReorderedVolumes, match_scans
 
 # %% ../../nbs/latent/07_latent_space.ipynb #56e15ad8
@@ -266,7 +266,11 @@ def run_merge(
     run: str | Path,  # run folder
 ) -> dict | None:  # new label: those that it replaces; None where nothing was chosen yet
     "The merge with which a run was classified."
-    return (Record("lda.json", "The classes.").read(Path(run)) or {}).get("merge")
+    merge = (Record("lda.json", "The classes.").read(Path(run)) or {}).get("merge")
+    lists = merge.values() if isinstance(merge, dict) else [merge]
+    if merge is not None and not all(isinstance(old, list) for old in lists):
+        raise MsvaeError(f"{Path(run) / 'lda.json'} holds no merge of groups: classify again")
+    return merge
 
 # %% ../../nbs/latent/07_latent_space.ipynb #40b13c89
 def _merge_of_today(run: str | Path, table: pd.DataFrame) -> dict | None:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..cohort.columns import COHORT_COLUMNS
 from ..core import MsvaeError, atomic_path, read_json, read_tsv, track, write_json
-from ..intensity import recorded_scale
+from ..intensity import named_scale, recorded_scale
 from ..preparation.quality_control import is_used
 from ..preparation.scan import read_volume
 from ..privacy import path_hash, user_cache
@@ -49,6 +49,8 @@ def read_scans(
             f"{path} holds no scan with status {wanted} among {len(table)}, or use says no: "
             "see its columns reason and use"
         )
+    if (nobody := usable.participant_id.isna()).any():
+        raise MsvaeError(f"{path} row {nobody.idxmax() + 2} has no participant_id")
     absent = [name for name in COHORT_COLUMNS if name not in usable]
     return usable.reindex(columns=[*usable, *absent]).reset_index(drop=True)
 
@@ -116,6 +118,35 @@ def pack(
         del volumes
     write_json({"voxels": digest.hexdigest()}, packed.with_suffix(".json"))
 
+
+def _check_one_scale(folder: Path, paths: pd.Series) -> None:
+    "`MsvaeError` where description and sidecars name more than one intensity scale."
+    files = ["dataset_description.json", *(_sidecar(path) for path in paths)]
+    named = [(file, named_scale(folder / file)) for file in files]
+    named = [(file, scale) for file, scale in named if scale is not None]
+    for file, scale in named:
+        if scale != named[0][1]:
+            raise MsvaeError(
+                f"{folder} holds intensities on two scales, {named[0][1]} by {named[0][0]} and "
+                f"{scale} by {file}: make each in a folder of its own"
+            )
+
+
+def _sidecar(path: str) -> str:
+    "The sidecar of a volume."
+    return str(path).removesuffix(".nii.gz") + ".json"
+
+
+def _load_packed(packed: Path, scans: int) -> tuple | None:  # None where to be packed, or anew
+    "The volumes of a packed file and the hash of their contents."
+    try:
+        voxels = read_json(packed.with_suffix(".json"))["voxels"]
+        volumes = np.load(packed, mmap_mode="r")
+    except (MsvaeError, LookupError, OSError, EOFError, ValueError):
+        return None
+    whole = volumes.shape == (scans, *SHAPE, 1) and volumes.dtype == np.float32
+    return (volumes, voxels) if whole and isinstance(voxels, str) else None
+
 # %% ../../nbs/model/00_volumes.ipynb #cc476606
 def scans_hash(
     table: pd.DataFrame,  # one row per scan
@@ -144,7 +175,7 @@ class PreparedDataset:
     @property
     def intensity_scale(self) -> str:  # of `INTENSITY_SCALES`
         "The scale of the volumes' intensities, as the folder's description names it."
-        first = self.path / str(self.table.path[0]).replace(".nii.gz", ".json")
+        first = self.path / _sidecar(self.table.path[0])
         return recorded_scale(self.path / "dataset_description.json", first)
 
     def check_scale(self, scale: str, reader: str) -> None:
@@ -204,13 +235,15 @@ def open_prepared(
     table = read_scans(folder, include_suspect)
     kind = "with-suspect" if include_suspect else "ok"
     packed = cache_folder(folder) / f"{kind}-{listing_hash(folder, table.path)}.npy"
-    if not (packed.exists() and packed.with_suffix(".json").exists()):
+    found = _load_packed(packed, len(table))
+    if found is None:
+        _check_one_scale(folder, table.path)
         pack(folder, table.path, packed)
         for stale in packed.parent.glob(f"{kind}-*"):
             if stale.stem != packed.stem:
                 stale.unlink(missing_ok=True)
-    voxels = read_json(packed.with_suffix(".json"))["voxels"]
-    return PreparedDataset(folder, table, np.load(packed, mmap_mode="r"), voxels)
+        found = _load_packed(packed, len(table))
+    return PreparedDataset(folder, table, *found)
 
 # %% ../../nbs/model/00_volumes.ipynb #730cb436
 def with_scan_codes(

@@ -245,6 +245,14 @@ def _write_scans(out: Path, plan: pd.DataFrame, truth: pd.DataFrame) -> None:
     write_tsv(rows.sort_values(scan), out / "scans.tsv")
 
 # %% ../../nbs/phantom/07_simulate.ipynb #81a0d3e9
+def _write_all(rows: pd.DataFrame, path: Path) -> None:
+    "A table, with the rows that only an earlier, larger plan has."
+    if path.exists():
+        keys = [name for name in ("participant_id", "session_id") if name in rows]
+        rows = pd.concat([rows, read_tsv(path)]).drop_duplicates(keys)
+    write_tsv(rows, path)
+
+
 _AGE = {
     "Description": "Age at the first scan. Phantoms have no privacy: it is not capped at 89.",
     "Units": "year",
@@ -256,9 +264,9 @@ def _write_tables(out: Path, plan: pd.DataFrame, truth: pd.DataFrame, prepared: 
     "Participants, truth and, in the prepared layout, scans."
     participants = plan.drop_duplicates("participant_id")
     columns = ["participant_id", "diagnosis", "age", "sex"]
-    write_tsv(participants[columns], out / "participants.tsv")
+    _write_all(participants[columns], out / "participants.tsv")
     write_json({"age": _AGE}, out / "participants.json")
-    write_tsv(truth, out / "derivatives" / "truth" / "scans.tsv")
+    _write_all(truth, out / "derivatives" / "truth" / "scans.tsv")
     if prepared:
         _write_scans(out, plan, truth)
         if not (out / ".bidsignore").exists():

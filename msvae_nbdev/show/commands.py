@@ -384,7 +384,7 @@ def study(
     from msvae_nbdev.show.study import STUDY_MODELS
     from msvae_nbdev.show.study import study as start
 
-    chosen = tuple(opt.names(models) or STUDY_MODELS)
+    chosen = tuple(STUDY_MODELS if models is None else opt.names(models) or ())
     start(folder, scale, chosen, epochs, bias, disease, seed, workers)
 
 # %% ../../nbs/show/18_commands.ipynb #1bd4143d

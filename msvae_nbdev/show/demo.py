@@ -81,16 +81,16 @@ def analyse(
     from msvae_nbdev.core import MsvaeError, read_json
     from msvae_nbdev.evaluation.evaluate import evaluate_run
     from msvae_nbdev.latent.classify_run import classify_run
-    from msvae_nbdev.model.trained_run import encode
+    from msvae_nbdev.model.trained_run import TrainedRun, encode
 
-    run = Path(run)
-    if not (run / "latents.parquet").exists():
+    run, done = Path(run), TrainedRun(run)
+    if done.latents is None:
         encode(run, prepared)
-    if not (run / "quality.json").exists():
+    if not done.quality:
         evaluate_run(run)
-    if not (run / "lda.json").exists():
+    if not done.lda:
         classify_run(run, ceiling=ceiling)
-    if not (run / "bias.json").exists():
+    if not done.bias:
         audit_run(run)
     try:
         return read_json(run / "lda.json")["information"]["sources"].get("ceiling")

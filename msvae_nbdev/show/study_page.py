@@ -15,7 +15,7 @@ import pandas as pd
 from ..cohort.columns import ACQUISITION
 from ..confound.acquisition import usable_columns
 from ..confound.design import NuisanceDesign
-from ..core import MsvaeError, atomic_path, write_json
+from ..core import MsvaeError, atomic_path, read_json, write_json
 from ..evaluation.claims import Estimate, difference
 from ..evaluation.intervals import wilson_interval
 from ..figures import brain_figure
@@ -216,7 +216,9 @@ def study_page(
         }
         for run in runs
     }
-    write_json({"table2": compared}, output.with_suffix(".json"))
+    record = output.with_suffix(".json")
+    known = read_json(record) if record.exists() else {}  # what the study was asked for
+    write_json(known | {"table2": compared}, record)
     page = html_page(
         "The paper's experiment on phantoms", _sections(runs), [run_origin(runs[0])], kind="study"
     )
