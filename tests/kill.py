@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "train {cohort} {out} --objective vae --latent-dim 4 --epochs 8 --deterministic".split(),
     "encode": ["encode", "{out}", "{cohort}"],
     "evaluate": ["evaluate", "{out}", "--samples", "8"],
+    "study": "study {out} --scale 0.01 --epochs 1 --models vae-8".split(),
 }
 
 
@@ -92,11 +93,14 @@ def kill(arguments: list, after: float, how: signal.Signals) -> dict:
 
 
 def result(folder: Path) -> dict:
-    "What a folder holds, but for times and seconds."
+    "What a folder holds, but for times and seconds, and for what a study's training left to chance."
     found = {}
     for path in sorted(folder.rglob("*.nii.gz")):
         found[path.relative_to(folder).as_posix()] = nib.load(path).get_fdata().sum().item()
-    for name in ("scans.tsv", "split.tsv", "history.csv"):
+    if is_study := (folder / "study.html").exists():
+        pages = [path.relative_to(folder).as_posix() for path in folder.rglob("*.*")]
+        found["files"] = sorted(name for name in pages if "/.cache/" not in name)
+    for name in ("scans.tsv", "split.tsv", *(["history.csv"] if not is_study else [])):
         for path in folder.rglob(name):
             table = pd.read_csv(path, sep=None, engine="python")
             found[name] = table.drop(columns="seconds", errors="ignore").round(4).to_csv()
