@@ -30,7 +30,7 @@ html_css_files = ["msvae.css"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
-html_context = {"default_mode": "light"}  # figures have a white ground
+html_context = {"default_mode": "auto"}  # as the system has it; figures have a white ground
 html_theme_options = {
     "home_page_in_toc": True,
     "navbar_start": [],  # the sidebar has title and search

@@ -239,15 +239,16 @@ def what_would_decide(
     effective = {label: _effective(weight[y == i]) for i, label in enumerate(labels)}
     counts = np.zeros((len(names), len(labels)), int)
     np.add.at(counts, (protocol, y), 1)
-    sentence = f"about {needed} patients of each class at the same acquisition would decide"
-    if min(effective.values()) >= needed:
+    there = max(min(effective.values()), counts.min(1).max())
+    sentence = (
+        f"{there:.0f} patients of each class at the same acquisition are "
+        f"enough to show half of the advantage over chance (about {needed} are)"
+    )
+    if there < needed:
         sentence = (
-            f"{min(effective.values()):.0f} patients of each class at the same acquisition are "
-            f"enough to show half of the advantage over chance (about {needed} are)"
+            f"about {needed} patients of each class at the same acquisition would decide; "
+            f"{_missing_scans(labels, names, counts, needed)}"
         )
-    else:
-        share = [weight[y == i].sum() / (y == i).sum() for i in range(len(labels))]
-        sentence += ": " + _missing_scans(int(np.argmin(share)), labels, names, counts, needed)
     return {
         "needed": needed,
         "effective": effective,
@@ -264,16 +265,13 @@ def _effective(weight: np.ndarray) -> float:
     return float(total**2 / max((weight**2).sum(), 1e-12) if total > 0.5 else total)
 
 # %% ../../nbs/confound/09_verdict.ipynb #0acc8013
-def _missing_scans(i: int, labels: list, names: list, counts: np.ndarray, needed: int) -> str:
-    "The scans that are missing of class `i`, or of the others; counts are (protocols, classes)."
-    rest = np.delete(counts, i, 1)
-    theirs = int(rest.min(1).argmax())
-    own = int(counts[:, i].argmax())
-    name = group_label(labels[i])
-    others = " and ".join(group_label(label) for label in labels if label != labels[i])
-    each = " each" if len(labels) > 2 else ""
-    return (
-        f"{needed} of {name} under {names[theirs]} (now {counts[theirs, i]}; "
-        f"{others}: {', '.join(map(str, rest[theirs]))}), or {needed} of {others}{each} under "
-        f"{names[own]} (now {', '.join(map(str, rest[own]))}; {name}: {counts[own, i]})"
-    )
+def _missing_scans(labels: list, names: list, counts: np.ndarray, needed: int) -> str:
+    "What the protocol lacks that lacks least; counts are (protocols, classes)."
+    missing = np.maximum(needed - counts, 0)
+    nearest = int(missing.sum(1).argmin())
+    lacking = [
+        f"{number} of {group_label(label)}"
+        for label, number in zip(labels, missing[nearest])
+        if number
+    ]
+    return f"fewest are missing under {names[nearest]}: {' and '.join(lacking)}"
