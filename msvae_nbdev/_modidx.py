@@ -2589,6 +2589,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'msvae_nbdev.show.cards.model_card': ('show/cards.html#model_card', 'msvae_nbdev/show/cards.py')},
             'msvae_nbdev.show.cli': { 'msvae_nbdev.show.cli._explain': ('show/cli.html#_explain', 'msvae_nbdev/show/cli.py'),
                                       'msvae_nbdev.show.cli._fail': ('show/cli.html#_fail', 'msvae_nbdev/show/cli.py'),
+                                      'msvae_nbdev.show.cli._is_news': ('show/cli.html#_is_news', 'msvae_nbdev/show/cli.py'),
                                       'msvae_nbdev.show.cli.main': ('show/cli.html#main', 'msvae_nbdev/show/cli.py')},
             'msvae_nbdev.show.commands': { 'msvae_nbdev.show.commands._Commands': ( 'show/commands.html#_commands',
                                                                                     'msvae_nbdev/show/commands.py'),

@@ -6,6 +6,7 @@
 __all__ = ['main']
 
 # %% ../../nbs/show/19_cli.ipynb #29d989ce
+import logging
 import sys
 
 from .commands import _Unswallowed, app
@@ -17,6 +18,7 @@ def main(
     "Entry point of the `msvae` command: run, and turn errors into one line and a status."
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    logging.getLogger("tensorflow").addFilter(_is_news)
     try:
         app([argument for argument in arguments if argument != "--debug"])
     except (KeyboardInterrupt, Exception) as error:
@@ -26,6 +28,11 @@ def main(
         if debug:
             raise
         _fail(_explain(cause))
+
+# %% ../../nbs/show/19_cli.ipynb #9349fb31
+def _is_news(record: logging.LogRecord) -> bool:
+    "Whether a warning of TensorFlow tells the user anything."
+    return "retracing" not in record.getMessage()
 
 # %% ../../nbs/show/19_cli.ipynb #9349fb3f
 def _explain(error: Exception) -> str:
