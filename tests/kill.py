@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -37,7 +38,10 @@ COMMANDS = {
 def run(arguments: list) -> subprocess.Popen:
     "A command in a session of its own, so that its processes are found."
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*MSVAE, *arguments], start_new_session=True, **quiet)
+    heard = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # what runs in the background is deaf
+    return subprocess.Popen([*MSVAE, *arguments], start_new_session=True, preexec_fn=heard, **quiet)
 
 
 def finish(arguments: list) -> float:
@@ -141,9 +145,12 @@ def kill_often(name: str, folder: Path, made: dict, number: int, rng: random.Ran
     arguments = [word.format(out=out, **made) for word in COMMANDS[name]]
     seconds = finish(arguments)
     wanted, outcomes = result(out), []
-    for turn in range(number):
+    while len(outcomes) < number:
         fresh(name, folder, made)
-        outcome = kill(arguments, rng.uniform(0.05, 1) * seconds, SIGNALS[turn % len(SIGNALS)])
+        how = SIGNALS[len(outcomes) % len(SIGNALS)]
+        outcome = kill(arguments, rng.uniform(0.05, 1) * seconds, how)
+        if outcome.pop("ended before"):
+            continue
         finish(arguments)
         found = result(out)
         assert found == wanted, (
