@@ -83,7 +83,7 @@ def test_the_papers_groups_keep_their_merge_and_their_table(tmp_path):
     assert result["paper_table2"]["ms"] == {"precision": 0.92, "recall": 0.89}
     figures = {name: figure for name, _, _, figure in load_figures(tmp_path / "run")}
     assert figures["lda-1-axes"].layout.title.text == (
-        "First three discriminant axes of the five-class LDA"
+        "First three discriminant axes of the five-class LDA, three colours"
     )
     assert [name for name in figures if "morph" in name] == [f"lda-7-morph-{n}" for n in (1, 2, 3)]
 

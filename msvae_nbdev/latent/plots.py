@@ -163,7 +163,9 @@ def discriminant_figure(
     figure = go.Figure(_scan_traces(place, shown, merge, most))
     figure.update_layout(scene=place.scene, margin=dict(l=0, r=0, t=50, b=0))
     axes = "First three discriminant axes" if len(model.classes_) > 3 else "Discriminant axes"
-    title = title or f"{axes} of the {count_word(model.classes_)}-class LDA"
+    colours = set(merge_groups(pd.Series(model.classes_), merge))
+    merged = f", {count_word(colours)} colours" * (len(colours) < len(model.classes_))
+    title = title or f"{axes} of the {count_word(model.classes_)}-class LDA{merged}"
     return figure.update_layout(template="msvae", title=title, height=620)
 
 # %% ../../nbs/latent/04_plots.ipynb #f559dcab
