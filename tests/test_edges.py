@@ -18,7 +18,7 @@ from cases import Cases, write_file
 
 from msvae_nbdev.core import MsvaeError, read_json, read_parquet, read_tsv, sweep, write_json
 from msvae_nbdev.latent.latents import surrogate_latents
-from msvae_nbdev.model.volumes import PreparedDataset
+from msvae_nbdev.model.volumes import PreparedDataset, open_prepared
 from msvae_nbdev.phantom.simulate import simulate
 from msvae_nbdev.preparation.scan import read_volume
 from msvae_nbdev.space import SHAPE
@@ -168,6 +168,24 @@ def audit_to(folder: Path, name: str) -> None:
 def _(folder):
     write_json({"note": "of the run"}, folder / "run/bias.json")
     return unchanged(folder, lambda: audit_to(folder, "run"))
+
+
+@case(KEPT, "`msvae study work`, a folder of yours",
+      "refused: work holds thesis.txt and no study.json, so it is not a study of msvae: "
+      "choose an empty folder, or a new one")  # fmt: skip
+def _(folder):
+    from msvae_nbdev.show.study import study
+
+    write_file(folder / "work/thesis.txt", "mine")
+    return unchanged(folder, lambda: study(folder / "work"))
+
+
+@case(KEPT, "`msvae encode run prepared -o table.csv`",
+      "refused: table.csv is no .parquet file, as which latents are written: name one")  # fmt: skip
+def _(folder):
+    from msvae_nbdev.model.trained_run import encode
+
+    return unchanged(folder, lambda: encode(None, None, folder / "table.csv"))
 
 
 # --- only files, and only what fits ---
@@ -332,6 +350,78 @@ def _(folder):
 def _(folder):
     write_file(folder / "scans.tsv", "path\n001\n")
     return "read as text" if read_tsv(folder / "scans.tsv").path[0] == "001" else "no"
+
+
+# --- nothing is believed that cannot be ---
+
+BELIEVED = "Nothing is silently wrong"
+
+
+def two_volumes(folder: Path) -> Path:
+    "A prepared folder of two volumes."
+    for name in ("sub-1", "sub-2"):
+        volume = np.random.default_rng(0).random(SHAPE, np.float32)
+        write_file(folder / f"{name}.json", "{}")
+        nib.save(nib.Nifti1Image(volume, np.diag([4, 4, 4, 1])), folder / f"{name}.nii.gz")
+    rows = "sub-1\tsub-1.nii.gz\tok\nsub-2\tsub-2.nii.gz\tok\n"
+    write_file(folder / "scans.tsv", "participant_id\tpath\tstatus\n" + rows)
+    return folder
+
+
+@case(BELIEVED, "volumes on two intensity scales in one folder",
+      "refused: prepared holds intensities on two scales, bounded by sub-1.json and lesions by sub-2.json: "
+      "make each in a folder of its own")  # fmt: skip
+def _(folder):
+    prepared = two_volumes(folder / "prepared")
+    write_json({"IntensityScale": "bounded"}, prepared / "sub-1.json")
+    write_json({"IntensityScale": "lesions"}, prepared / "sub-2.json")
+    return said(folder, lambda: open_prepared(prepared))
+
+
+@case(BELIEVED, "a packed file in .cache that was cut off", "packed again")
+def _(folder):
+    prepared = open_prepared(two_volumes(folder / "prepared"))
+    whole = np.array(prepared.volumes)
+    packed = next((folder / "prepared/.cache").glob("*.npy"))
+    packed.write_bytes(packed.read_bytes()[:1000])
+    again = open_prepared(folder / "prepared")
+    return "packed again" if (again.volumes == whole).all() else "another array"
+
+
+@case(BELIEVED, "a scan in scans.tsv of nobody",
+      "refused: prepared/scans.tsv row 3 has no participant_id")  # fmt: skip
+def _(folder):
+    prepared = two_volumes(folder / "prepared")
+    table = (prepared / "scans.tsv").read_text().replace("sub-2\t", "\t")
+    write_file(prepared / "scans.tsv", table)
+    return said(folder, lambda: open_prepared(prepared))
+
+
+@case(BELIEVED, "a table with two columns `sex`",
+      "refused: table.tsv is not a table that can be read: it has two columns sex")  # fmt: skip
+def _(folder):
+    write_file(folder / "table.tsv", "participant_id\tsex\tsex\nsub-1\tF\tM\n")
+    return said(folder, lambda: read_tsv(folder / "table.tsv"))
+
+
+@case(BELIEVED, "`msvae audit` of a table with ages of 999 and -1",
+      "noted: 2 ages are no years from 0 to 120 and are left out: 999.0")  # fmt: skip
+def _(folder):
+    from msvae_nbdev.confound.audited_scans import standard_columns
+
+    table = surrogate_latents(scale=0.02)
+    found = standard_columns(table.assign(age=[999.0, -1.0, *table.age[2:]]))
+    return f"noted: {found.notes[0]}"
+
+
+@case(BELIEVED, "`msvae audit --nuisance diagnosis`",
+      "refused: diagnosis is what is audited: it cannot be held fixed as acquisition or nuisance")  # fmt: skip
+def _(folder):
+    from msvae_nbdev.confound.audited_scans import audited_scans
+
+    return said(
+        folder, lambda: audited_scans(surrogate_latents(scale=0.02), nuisance=["diagnosis"])
+    )
 
 
 # --- the tests ---
