@@ -405,7 +405,7 @@ def _(folder):
 
 
 @case(BELIEVED, "`msvae audit` of a table with ages of 999 and -1",
-      "noted: 2 ages are no years from 0 to 120 and are left out: 999.0")  # fmt: skip
+      "noted: ages that are no years from 0 to 120 were left out: 2, such as 999.0")  # fmt: skip
 def _(folder):
     from msvae_nbdev.confound.audited_scans import standard_columns
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..cohort.columns import ACQUISITION, SITE_COLUMNS
 from ..cohort.tables import likely_columns
-from ..cohort.values import is_missing, read_age, read_number, read_sex
+from ..cohort.values import OLDEST, is_missing, read_age, read_number, read_sex
 from .acquisition import Records, usable_columns, what_is_recorded
 from ..core import MsvaeError
 from ..groups import FIGURE_10, group_label, group_order, merge_groups
@@ -280,6 +280,8 @@ def _values(table: pd.DataFrame) -> pd.DataFrame:
     readers = {"age": read_age, "sex": read_sex}
     texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
     read = {name: table[name].map(how) for name, how in readers.items() if name in table}
+    if "age" in read:
+        read["age"] = pd.to_numeric(read["age"]).to_numpy(float, na_value=np.nan)
     kept = (*read, "participant_id", "session_id", "diagnosis", *SITE_COLUMNS)
     return table.assign(
         **read, **{name: _numbers(table[name]) for name in texts if name not in kept}
@@ -292,7 +294,8 @@ def _check_ages(table: pd.DataFrame, notes: list) -> None:
         odd = table.age[table.age.map(read_age).isna() & ~table.age.map(is_missing)]
         if len(odd):
             notes.append(
-                f"{len(odd)} ages are no years from 0 to 120 and are left out: {odd.iloc[0]}"
+                f"ages that are no years from 0 to {OLDEST} were left out: {len(odd)}, such as "
+                f"{odd.iloc[0]}"
             )
 
 

@@ -362,7 +362,9 @@ def encode(
         raise MsvaeError("anonymous latents are no part of a run: name a file for them, -o FILE")
     if output is not None:
         if Path(output).suffix.lower() != ".parquet":
-            raise MsvaeError(f"{output} is no .parquet file, as which latents are written: name one")
+            raise MsvaeError(
+                f"{output} is no .parquet file, as which latents are written: name one"
+            )
         check_replaceable(output, b"PAR1", "latents")
     run = run if isinstance(run, TrainedRun) else load_run(run)
     if prepared is None:
