@@ -231,14 +231,20 @@ def standard_columns(
     wanted = {"diagnosis": label, "participant_id": participant, "age": age, "sex": sex}
     others, notes = [name for name in table if name not in set(features)], []
     acquisition = acquisition.split(",") if isinstance(acquisition, str) else acquisition
-    named = {key: name for key, name in wanted.items() if name != key or name in table}
+    taken = {name for key, name in wanted.items() if name != key}  # and so mean nothing else
+    named = {
+        key: name
+        for key, name in wanted.items()
+        if name != key or (name in table and name not in taken)
+    }
     if len(twice := table.columns[table.columns.duplicated()]):
         raise MsvaeError(f"the table has two columns {twice[0]}: leave one of them out")
     for name in (*named.values(), *(acquisition or ())):
         if name not in table:
             raise MsvaeError(f"the table has no column {name}: it has {_some(others)}")
+    free = [name for name in others if name not in taken]
     for key in [key for key in wanted if key not in named]:
-        named |= _guessed(others, key, notes)
+        named |= _guessed(free, key, notes)
     if "diagnosis" not in named:
         raise MsvaeError(
             f"the table has no column diagnosis: name that of the classes, label of {_some(others)}"
