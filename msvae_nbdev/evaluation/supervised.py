@@ -84,7 +84,7 @@ def train_classifier(
     epochs: int = 40,  # at most, after some 40 steps that do not count
     patience: int = 6,  # epochs without a lower validation loss before it stops
 ) -> SupervisedClassifier:  # `MsvaeError` where there is nothing to learn from
-    "A classifier of the encoder's shape, trained with early stopping."
+    "A classifier of the encoder's shape; slower where the validation loss stalls, then stopped."
     labels = np.asarray(labels)
     classes = list(dict.fromkeys(labels[train].tolist()))
     validation = np.asarray(validation)[np.isin(labels[validation], classes)]
@@ -101,6 +101,7 @@ def train_classifier(
     stop = keras.callbacks.EarlyStopping(
         patience=patience, restore_best_weights=True, start_from_epoch=settled
     )
+    slower = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=1 + settled, min_lr=1e-5)
     steps = track(range(epochs + settled), "training the supervised classifier, epoch")
     progress = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: next(steps))
     start = time.perf_counter()
@@ -108,7 +109,7 @@ def train_classifier(
         scans,
         validation_data=_LabelledScans(volumes, validation, numbers, weights),
         epochs=epochs + settled,
-        callbacks=[stop, progress],
+        callbacks=[slower, stop, progress],
         verbose=0,
     )
     steps.close()
