@@ -125,7 +125,8 @@ def hide_path(
     text = re.sub("|".join(known), lambda _: name, text)  # once: the new name may hold the old
     text = re.sub(r"is a link to .*?(?=, which|$)", "is a link to another file", text)
     folder = re.escape(f"{path.parent}{os.sep}")  # not where it ends the name of another
-    return re.sub(rf"(?<![^\s'\"(]){folder}", "", text)
+    before = "" if path.is_absolute() else r"(?<![\w./~-])"
+    return re.sub(before + folder, "", text)
 
 # %% ../nbs/11_privacy.ipynb #cc49623c
 OF_FILES = ("source", "reason", "notes", "attention", "use")  # may name a person or a machine

@@ -75,6 +75,8 @@ def audited_scans(
 ) -> AuditedScans:  # raises MsvaeError where a column is missing or a single class is left
     "The scans that can be audited: of classes with at least five patients, with finite features."
     features = latent_columns(table) if features is None else list(features)
+    acquisition = acquisition and tuple(dict.fromkeys(acquisition))
+    nuisance = [name for name in dict.fromkeys(nuisance) if name not in (acquisition or ())]
     named = [*(acquisition or ()), *nuisance]
     _check_table(table, features, named)
     notes = []
@@ -113,11 +115,11 @@ def _check_table(table: pd.DataFrame, features: list, nuisance: Iterable) -> Non
         raise MsvaeError(
             f"{audited[0]} is what is audited: it cannot be held fixed as acquisition or nuisance"
         )
-    if twice := [name for name in nuisance if list(nuisance).count(name) > 1]:
-        raise MsvaeError(f"{twice[0]} is named twice as acquisition or nuisance: once is enough")
     text = [name for name in features if not pd.api.types.is_numeric_dtype(table[name])]
     if text:
-        odd = next(each for each in table[text[0]] if not math.isfinite(read_number(each)))
+        odd = next(
+            (each for each in table[text[0]] if not math.isfinite(read_number(each))), "text"
+        )
         raise MsvaeError(f"the feature {text[0]} is not a column of numbers: it holds {odd}")
     if not features:
         raise MsvaeError("no feature to audit: name the columns that hold them")
@@ -249,14 +251,17 @@ def standard_columns(
         raise MsvaeError(
             f"the table has no column diagnosis: name that of the classes, label of {_some(others)}"
         )
-    usual = [name for name in others if name in acquisition] if acquisition else others
+    usual = [name for name in free if not acquisition or name in acquisition]
     for key in ACQUISITION:
         named |= _guessed(usual, key, notes)
-    clash = [key for key, name in named.items() if name != key and key in table]
+    clash = [
+        key for key, name in named.items() if name != key and key in table and key not in taken
+    ]
     new = {name: key for key, name in named.items()}
     found = table.drop(columns=clash).rename(columns=new).reset_index(drop=True)
-    _check_ages(found, notes)
-    found = _values(found)
+    if "age" not in features:
+        _check_ages(found, notes)
+    found = _values(found, features)
     if "participant_id" not in found:
         found = found.assign(participant_id=[f"row {i + 1}" for i in range(len(found))])
         notes.append("no column names the participants: each row counts as a person of its own")
@@ -281,11 +286,12 @@ def _guessed(names: list, key: str, notes: list) -> dict:  # {key: column}, or n
     return {key: found[0]} if found else {}
 
 
-def _values(table: pd.DataFrame) -> pd.DataFrame:
+def _values(table: pd.DataFrame, features: Iterable) -> pd.DataFrame:
     "Ages in years, sexes as F, M or O, and numbers that are written with a comma as numbers."
     readers = {"age": read_age, "sex": read_sex}
     texts = table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]
-    read = {name: table[name].map(how) for name, how in readers.items() if name in table}
+    years = [] if "age" in features else ["age"]  # also where they are numbers
+    read = {name: table[name].map(how) for name, how in readers.items() if name in (*texts, *years)}
     if "age" in read:
         read["age"] = pd.to_numeric(read["age"]).to_numpy(float, na_value=np.nan)
     kept = (*read, "participant_id", "session_id", "diagnosis", *SITE_COLUMNS)
@@ -298,6 +304,11 @@ def _check_ages(table: pd.DataFrame, notes: list) -> None:
     "A note on ages that are none."
     if "age" in table:
         odd = table.age[table.age.map(read_age).isna() & ~table.age.map(is_missing)]
+        if pd.api.types.is_numeric_dtype(table.age) and len(odd) > table.age.count() / 5:
+            raise MsvaeError(
+                f"the column of ages holds no years: {len(odd)} of {table.age.count()} are not from "
+                f"0 to {OLDEST}, such as {odd.iloc[0]:g}"
+            )
         if len(odd):
             notes.append(
                 f"ages that are no years from 0 to {OLDEST} were left out: {len(odd)}, such as "

@@ -7,6 +7,7 @@ __all__ = ['ALPHA', 'LEAST_PATIENTS', 'Nuisance', 'Evidence', 'Decision', 'decid
 
 # %% ../../nbs/confound/09_verdict.ipynb #0acc8003
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -239,15 +240,16 @@ def what_would_decide(
     effective = {label: _effective(weight[y == i]) for i, label in enumerate(labels)}
     counts = np.zeros((len(names), len(labels)), int)
     np.add.at(counts, (protocol, y), 1)
-    there = max(min(effective.values()), counts.min(1).max())
+    known = [name != "nothing recorded" for name in names]  # else it may be any acquisition
+    there = max(min(effective.values()), counts[known].min(1).max(initial=0))
     sentence = (
         f"{there:.0f} patients of each class at the same acquisition are "
         f"enough to show half of the advantage over chance (about {needed} are)"
     )
     if there < needed:
+        nearest = _missing_scans(labels, list(compress(names, known)), counts[known], needed)
         sentence = (
-            f"about {needed} patients of each class at the same acquisition would decide; "
-            f"{_missing_scans(labels, names, counts, needed)}"
+            f"about {needed} patients of each class at the same acquisition would decide{nearest}"
         )
     return {
         "needed": needed,
@@ -267,6 +269,8 @@ def _effective(weight: np.ndarray) -> float:
 # %% ../../nbs/confound/09_verdict.ipynb #0acc8013
 def _missing_scans(labels: list, names: list, counts: np.ndarray, needed: int) -> str:
     "What the protocol lacks that lacks least; counts are (protocols, classes)."
+    if not names:
+        return ""
     missing = np.maximum(needed - counts, 0)
     nearest = int(missing.sum(1).argmin())
     lacking = [
@@ -274,4 +278,4 @@ def _missing_scans(labels: list, names: list, counts: np.ndarray, needed: int) -
         for label, number in zip(labels, missing[nearest])
         if number
     ]
-    return f"fewest are missing under {names[nearest]}: {' and '.join(lacking)}"
+    return f"; fewest are missing under {names[nearest]}: {' and '.join(lacking)}"

@@ -267,7 +267,7 @@ def run_merge(
 ) -> dict | None:  # new label: those that it replaces; None where nothing was chosen yet
     "The merge with which a run was classified."
     merge = (Record("lda.json", "The classes.").read(Path(run)) or {}).get("merge")
-    lists = merge.values() if isinstance(merge, dict) else [merge]
+    lists = merge.values() if isinstance(merge, dict) else [None]
     if merge is not None and not all(isinstance(old, list) for old in lists):
         raise MsvaeError(f"{Path(run) / 'lda.json'} holds no merge of groups: classify again")
     return merge

@@ -181,8 +181,10 @@ def holds_cohort(
         return True
     labelled = ("participant_id", "session_id", "diagnosis")  # hashes were of the labels, too
     known = run.split
-    return known is not None and run.config["data_hash"] == scans_hash(
-        known, prepared.voxels, labelled
+    return (
+        known is not None
+        and set(labelled) <= set(known)
+        and run.config["data_hash"] == scans_hash(known, prepared.voxels, labelled)
     )
 
 # %% ../../nbs/model/10_trained_run.ipynb #b860101a
@@ -338,7 +340,7 @@ def with_labels(
     place = prepared_place(self)
     if place is None:
         return None
-    with suppress(MsvaeError):  # who needs volumes hears of it
+    with suppress(MsvaeError, OSError):  # who needs volumes hears of it
         _ = self.prepared  # says where it has changed
     scans = read_tsv(place / "scans.tsv")
     if "path" in scans:  # scans that could not be prepared have none

@@ -85,7 +85,12 @@ def _check_kept(stem: Path, path: str | Path, intensity_scale: str) -> None:
     image, sidecar = (stem.with_name(f"{stem.name}{end}") for end in (".nii.gz", ".json"))
     if not (image.exists() or sidecar.exists()):
         return
-    known = read_json(sidecar) if sidecar.exists() else {}
+    if not sidecar.exists():  # as after a kill
+        raise MsvaeError(
+            f"{image} has no sidecar that names its scan: keep derivatives in another folder, or "
+            "take it away"
+        )
+    known = read_json(sidecar)
     if known.get("SourceFingerprint") != file_checksum(path):
         raise MsvaeError(f"{image} is of another scan: keep derivatives in another folder")
     if (held := recorded_scale(sidecar)) != intensity_scale:

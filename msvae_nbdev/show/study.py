@@ -151,17 +151,19 @@ def _begin(folder: Path, plan: StudyPlan) -> None:
     "Mark a folder as that of a study. `MsvaeError` where something else lies there."
     record = folder / "study.json"
     check_folder(folder, record.name, "a study")
-    check_replaceable(record, b'"study"', "study")
     check_replaceable(folder / "study.html", page_mark("study").encode(), "study")
     asked = {name: value for name, value in asdict(plan).items() if name != "models"}
-    if not record.exists():
-        return write_json({"study": asked}, record)
-    before = read_json(record).get("study")
+    known = read_json(record) if record.exists() else {}
+    if known and not {"study", "table2"} & set(known):
+        raise MsvaeError(f"{record} is there and holds no study: choose another folder")
+    before = known.get("study", asked)
     if before != asked:
         raise MsvaeError(
             f"{folder} holds a study of {_named(before)}, not of {_named(asked)}: give the same "
             "again, or choose another folder"
         )
+    if "study" not in known:
+        write_json({"study": asked} | known, record)
 
 
 def _named(choices: dict) -> str:
@@ -182,13 +184,15 @@ def study(
     "The paper's experiment on phantoms: simulate, train, analyse, and lay it beside the paper."
     from msvae_nbdev.model.trained_run import TrainedRun
     from msvae_nbdev.model.training import train
-    from msvae_nbdev.phantom.simulate import simulate
+    from msvae_nbdev.phantom.simulate import _check_factors, simulate
     from msvae_nbdev.show.cards import data_card, model_card
     from msvae_nbdev.show.study_page import study_page
 
     plan = StudyPlan(scale, bias, disease, seed, epochs, tuple(models))
     folder, say, ceilings = Path(folder), Clock(), {}
     runs = [folder / name for name in plan.models]
+    _check_factors(disease=disease)
+    plan_cohort(scale, seed, bias)  # which refuses others
     _begin(folder, plan)
     if not all((run / "encoder.keras").exists() for run in runs):
         needed = budget(plan, workers).loc["all"]
